@@ -1,0 +1,1 @@
+"""The core's own components, registered by the door that everybody uses."""
