@@ -1,0 +1,1 @@
+"""Encoder, batches, optimizers and the training loop."""
