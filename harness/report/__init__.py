@@ -1,0 +1,1 @@
+"""Answers from the store: statistics, leaderboards, listings, and their rendering."""

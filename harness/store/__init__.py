@@ -1,0 +1,1 @@
+"""Append-only Parquet tables of runs: schema, writer, DuckDB views, maintenance."""
