@@ -1,5 +1,6 @@
 """YAML files and the models that check them; every error says where and what to type."""
 
+from harness.documents.canonical import canonical_json, digest_of
 from harness.documents.reading import (
     Document,
     KeyPath,
@@ -10,13 +11,17 @@ from harness.documents.reading import (
     read,
 )
 from harness.documents.validation import Problem, explain, keys_at, validate
+from harness.documents.writing import dump_yaml
 
 __all__ = [
     "Document",
     "KeyPath",
     "Position",
     "Problem",
+    "canonical_json",
     "describe",
+    "digest_of",
+    "dump_yaml",
     "explain",
     "keys_at",
     "parse",

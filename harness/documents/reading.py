@@ -279,5 +279,10 @@ def plain_scalar(text: str) -> str | int | float | bool | None:
     return text
 
 
+def reads_as_text(text: str) -> bool:
+    """Return whether a scalar means the same text without quotes."""
+    return not _AMBIGUOUS.fullmatch(text) and plain_scalar(text) == text
+
+
 def _position(mark: Mark | None) -> Position:
     return Position(mark.line + 1, mark.column + 1) if mark else Position(1, 1)

@@ -1,4 +1,4 @@
-"""The benchmark: everything that must be equal for two numbers to be comparable.
+"""The schema of a protocol.
 
 The models here are the schema of `protocols/*.yaml`. Every key is in the schema, every number has
 a range, and unknown keys are refused.
@@ -9,6 +9,9 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from harness.documents import canonical_json, keys_at
+from harness.errors import did_you_mean
 
 SCHEMA_VERSION = 1
 
@@ -22,6 +25,10 @@ class Section(BaseModel):
     """Base of every part of a protocol: frozen, unknown keys refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def __hash__(self) -> int:
+        """Hash the content; equal sections hash equally although parameters are mappings."""
+        return hash(canonical_json(self.model_dump(mode="json")))
 
 
 class Component(Section):
@@ -205,7 +212,9 @@ class Optimizer(Section):
     @model_validator(mode="after")
     def _check_options(self) -> Optimizer:
         if self.name not in OPTIMIZER_OPTIONS:
-            raise ValueError(f"unknown optimizer {self.name!r}; one of {sorted(OPTIMIZER_OPTIONS)}")
+            raise ValueError(
+                f"unknown optimizer {self.name!r}; one of {sorted(OPTIMIZER_OPTIONS)}"
+            )
         unknown = sorted(set(self.options) - OPTIMIZER_OPTIONS[self.name])
         if unknown:
             known = sorted(OPTIMIZER_OPTIONS[self.name])
@@ -312,7 +321,7 @@ class Evaluation(Section):
     """How embeddings become numbers.
 
     Attributes:
-        metrics: Names such as `map_at_r` or `recall_at_10`; the first is the headline.
+        metrics: Names, each once, such as `map_at_r` or `recall_at_10`; the first is the headline.
         distance: Ranking distance, unless the loss brings its own.
         normalize: L2-normalise embeddings before ranking.
         batch_size: Images per forward pass; it never changes a result by more than rounding.
@@ -330,6 +339,13 @@ class Evaluation(Section):
     batch_size: Annotated[int, Field(ge=1, le=65536)] = 128
     neighbors: Annotated[int, Field(ge=0, le=1000)] = 10
     oracle: bool = False
+
+    @model_validator(mode="after")
+    def _check_metrics(self) -> Evaluation:
+        for name in self.metrics:
+            if self.metrics.count(name) > 1:
+                raise ValueError(f"metrics name {name!r} twice")
+        return self
 
 
 # --- the whole ----------------------------------------------------------------------------------
@@ -377,3 +393,66 @@ class Protocol(Section):
     selection: Selection
     evaluation: Evaluation = Evaluation()
     seeds: Annotated[tuple[Annotated[int, Field(ge=0)], ...], Field(min_length=1)] = (0,)
+
+    @model_validator(mode="after")
+    def _check_selection(self) -> Protocol:
+        if self.selection.rule == "best_val" and not self.split.folds:
+            raise ValueError("selection.rule best_val needs a validation part, split.folds is 0")
+        return self
+
+    @model_validator(mode="after")
+    def _check_open(self) -> Protocol:
+        for path in self.open:
+            wrong = wrong_with_path(path)
+            if wrong:
+                raise ValueError(f"open: {wrong}")
+        return self
+
+
+# --- paths of fields ----------------------------------------------------------------------------
+
+COMPONENT_FIELDS: dict[str, type[Component]] = {
+    "dataset": Component,
+    "backbone": BackboneChoice,
+    "sampler": Component,
+    "loss": Component,
+    "miner": Component,
+}
+IDENTITY = frozenset(
+    {
+        "schema_version",
+        "name",
+        "version",
+        "summary",
+        "paper",
+        "expected",
+        "caveats",
+        "open",
+        "seeds",
+    }
+)
+"""Fields that say which protocol this is; no method may change them."""
+
+
+def full_path(path: str) -> tuple[str, ...]:
+    """Return the keys of a dotted path; `loss.tau` is short for `loss.params.tau`."""
+    keys = tuple(path.split("."))
+    component = COMPONENT_FIELDS.get(keys[0])
+    if component and len(keys) > 1 and keys[1] not in component.model_fields:
+        return (keys[0], "params", *keys[1:])
+    return keys
+
+
+def wrong_with_path(path: str) -> str:
+    """Return why a dotted path names no field that a method could set, or an empty string."""
+    keys = full_path(path)
+    if keys[0] in IDENTITY:
+        return f"{path!r} belongs to the protocol itself"
+    for depth, key in enumerate(keys):
+        valid = keys_at(Protocol, keys[:depth])
+        try:
+            keys_at(Protocol, keys[: depth + 1])
+        except KeyError:
+            near = did_you_mean(key, valid or ())
+            return f"{path!r} names no field" + (f" ({near})" if near else "")
+    return ""
