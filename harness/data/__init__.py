@@ -1,0 +1,1 @@
+"""From a data set's table to batches of tensors: splits, transforms, loading."""
