@@ -115,7 +115,7 @@ def parse(text: str, *, source: str) -> Document:
 
 def parse_value(text: str, *, source: str) -> Any:  # noqa: ANN401 - any YAML value
     """Read one value, as a person types it after `--set path=`: `24`, `true`, `[0.9, 0.99]`."""
-    return _Reader(source).read(text)
+    return _Reader(source, inline=True).read(text)
 
 
 def describe(value: object) -> str:
@@ -135,8 +135,9 @@ def describe(value: object) -> str:
 class _Reader:
     """Builds plain data from parser events, in one pass, noting positions on the way."""
 
-    def __init__(self, source: str) -> None:
+    def __init__(self, source: str, *, inline: bool = False) -> None:
         self.source = source
+        self.inline = inline  # one value of a command line: its line and column help nobody
         self.positions: dict[KeyPath, Position] = {}
 
     def read(self, text: str) -> Any:  # noqa: ANN401 - any YAML value
@@ -252,7 +253,8 @@ class _Reader:
         self, at: Position | Mark | None, message: str, *, hint: str | None = None
     ) -> HarnessError:
         line, column = at if isinstance(at, Position) else _position(at)
-        return HarnessError(f"{self.source}:{line}:{column}: {message}", hint=hint)
+        where = self.source if self.inline else f"{self.source}:{line}:{column}"
+        return HarnessError(f"{where}: {message}", hint=hint)
 
     def _syntax_error(self, error: Any, text: str) -> HarnessError:  # noqa: ANN401 - stubs
         mark = error.problem_mark or error.context_mark

@@ -104,12 +104,7 @@ class Registry:
         Raises:
             HarnessError: No card has this name, or several have.
         """
-        found = self._matching(name, (check_kind(kind),))
-        if not found:
-            self._refuse_unknown(name, (kind,))
-        if len(found) > 1:
-            _refuse_clash(name, found)
-        return found[0]
+        return self.find(name, (check_kind(kind),))
 
     def find(self, name: str, kinds: Collection[Kind]) -> Entry:
         """Return the one card called `name` among several kinds.
@@ -119,16 +114,25 @@ class Registry:
         Raises:
             HarnessError: No card has this name, or several have.
         """
-        first, _, rest = name.partition(":")
-        if rest and first in SPEC_OF_KIND:
-            kinds = [kind for kind in kinds if kind == first]
-            name = rest
-        found = self._matching(name, kinds)
+        found = self.matching(name, kinds)
         if not found:
             self._refuse_unknown(name, kinds)
         if len(found) > 1:
             _refuse_clash(name, found)
         return found[0]
+
+    def matching(self, name: str, kinds: Collection[Kind]) -> list[Entry]:
+        """Return every card that a name may mean; see `find` for how names are spelt."""
+        first, _, rest = name.partition(":")
+        if rest and first in SPEC_OF_KIND:
+            kinds = [kind for kind in kinds if kind == first]
+            name = rest
+        owner, _, short = name.rpartition(":")
+        return [
+            entry
+            for entry in self.cards
+            if entry.kind in kinds and entry.name == short and _owns(entry.origin, owner)
+        ]
 
     def metric(self, name: str) -> tuple[Entry, Params]:
         """Return the metric a protocol calls `name`; `recall_at_10` is `recall_at_k` with k=10.
@@ -137,21 +141,13 @@ class Registry:
             HarnessError: There is no such metric, or k is outside its range.
         """
         family = re.fullmatch(r"(.+_at_)(\d{1,9})", name)
-        if family and not self._matching(name, ("metric",)):
+        if family and not self.matching(name, ("metric",)):
             stem, k = family.groups()
-            if self._matching(f"{stem}k", ("metric",)):
+            if self.matching(f"{stem}k", ("metric",)):
                 entry = self.get("metric", f"{stem}k")
                 return entry, params(entry, {"k": int(k)})
         entry = self.get("metric", name)
         return entry, params(entry, {})
-
-    def _matching(self, name: str, kinds: Collection[Kind]) -> list[Entry]:
-        owner, _, short = name.rpartition(":")
-        return [
-            entry
-            for entry in self.cards
-            if entry.kind in kinds and entry.name == short and _owns(entry.origin, owner)
-        ]
 
     def _refuse_unknown(self, name: str, kinds: Collection[Kind]) -> NoReturn:
         short = name.rpartition(":")[2]

@@ -1,0 +1,100 @@
+"""What goes into a plan and what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from harness.protocol import Protocol
+from harness.registry import Origin
+from harness.specs import ComponentSpec, Kind, Params
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What a person asks to run under a protocol.
+
+    Attributes:
+        plugins: Components by name (`hist`, `miner:multi_similarity`, `dist:name`).
+        settings: `path=value` for open fields and parameters; values are YAML.
+        deviations: `path=value` for fields that the protocol fixes.
+        recipe: Published values to start from.
+        folds: Which folds; None means the protocol's.
+        seeds: Which seeds; None means the protocol's.
+        smoke: A rehearsal with a tiny budget.
+    """
+
+    plugins: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+    deviations: tuple[str, ...] = ()
+    recipe: str | None = None
+    folds: tuple[int, ...] | None = None
+    seeds: tuple[int, ...] | None = None
+    smoke: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A component picked for a run.
+
+    Attributes:
+        card: What the plugin registered.
+        origin: Which distribution it came from.
+        params: Resolved and checked.
+    """
+
+    card: ComponentSpec
+    origin: Origin
+    params: Params
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One training and evaluation, fully determined.
+
+    Attributes:
+        key: Hash of everything that determines the result.
+        protocol: With the method's values in its open fields.
+        protocol_digest: Of the protocol as written, before the method's values.
+        method: Label of what is compared: component names and every value that is not a default.
+        loss, miner, sampler, backbone, dataset: The chosen components; miner may be None.
+        metrics: By the name that the protocol gives them (`recall_at_10`); the metric of the
+            selection comes last when the protocol does not report it.
+        fold, seed: Which repeat.
+        deviations: `path=value` of what breaks the protocol, sorted.
+        smoke: A rehearsal: tiny budget, never on a leaderboard.
+        settings: The user's own `--set` and recipe values, dotted path to value, sorted.
+        recipe: Name of the recipe the method starts from; None without one.
+        method_key: As `key`, without fold and seed: equal for the repeats of one method.
+        pair_key: Hash of protocol digest, fold and seed: equal for two methods' paired runs.
+    """
+
+    key: str
+    protocol: Protocol
+    protocol_digest: str
+    method: str
+    loss: Chosen
+    miner: Chosen | None
+    sampler: Chosen
+    backbone: Chosen
+    dataset: Chosen
+    metrics: tuple[tuple[str, Chosen], ...]
+    fold: int
+    seed: int
+    deviations: tuple[str, ...] = ()
+    smoke: bool = False
+    settings: tuple[tuple[str, str], ...] = ()
+    recipe: str | None = None
+    method_key: str = ""
+    pair_key: str = ""
+
+    @property
+    def components(self) -> tuple[tuple[Kind, Chosen], ...]:
+        """The components by kind, without metrics and an absent miner."""
+        return tuple(_present(self))
+
+
+def _present(run: Run) -> Iterator[tuple[Kind, Chosen]]:
+    for chosen in (run.loss, run.miner, run.sampler, run.backbone, run.dataset):
+        if chosen is not None:
+            yield chosen.card.kind, chosen
