@@ -16,13 +16,13 @@ def load() -> SampleTable:
     """
     from sklearn.datasets import load_digits
 
-    source = load_digits()
-    label = source.target.astype(np.int64)
+    pixels, digits = load_digits(return_X_y=True)
+    label = np.asarray(digits, dtype=np.int64)
     return SampleTable(
         name="digits",
         sample_id=np.arange(len(label), dtype=np.int64),
         label=label,
         class_names={digit: str(digit) for digit in range(10)},
         part=np.where(label < FIRST_TEST_DIGIT, "train", "test"),
-        images=(source.images * 255 / 16).round().astype(np.uint8),
+        images=(np.reshape(pixels, (-1, 8, 8)) * 255 / 16).round().astype(np.uint8),
     )

@@ -11,18 +11,10 @@ import numpy as np
 
 from harness.api import DatasetSpec, HarnessError, MissingDataError, SampleTable
 
-IMAGE_SUFFIXES = {
-    ".jpg",
-    ".jpeg",
-    ".png",
-    ".bmp",
-    ".webp",
-    ".tif",
-    ".tiff",
-    ".gif",
-    ".ppm",
-    ".pgm",
-}
+IMAGE_SUFFIXES = (
+    *(".jpg", ".jpeg", ".png", ".bmp", ".webp"),
+    *(".tif", ".tiff", ".gif", ".ppm", ".pgm"),
+)
 
 
 class Line(NamedTuple):
@@ -32,19 +24,19 @@ class Line(NamedTuple):
     fields: list[str]
 
 
-def find(card: DatasetSpec, places: Iterable[Path]) -> Path:
-    """Return the first place that exists.
+def find(card: DatasetSpec, root: Path, places: Sequence[str]) -> Path:
+    """Return the first place below the data folder that exists.
 
     Raises:
         MissingDataError: None does; the message names them all.
     """
-    looked = list(dict.fromkeys(places))
-    for place in looked:
-        if place.exists():
-            return place
-    listed = ", ".join(str(place) for place in looked)
+    for place in places:
+        if (root / place).exists():
+            return root / place
     raise MissingDataError(
-        f"data set {card.name!r} is not on this machine; looked for {listed}", hint=card.how_to_get
+        f"data set {card.name!r} is not in {root.absolute()}; looked there for "
+        f"{', '.join(places)}",
+        hint=card.how_to_get,
     )
 
 
@@ -98,7 +90,7 @@ def images_below(folder: Path) -> list[str]:
 
 def is_image(name: str) -> bool:
     """Return whether a file name is that of an image; macOS leaves `._` files that are none."""
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in IMAGE_SUFFIXES
+    return not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES)
 
 
 class Row(NamedTuple):

@@ -56,9 +56,10 @@ def load_csv(file: Path) -> SampleTable:
         )
     try:
         with file.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            _check_columns(file, reader.fieldnames or ())
-            rows = [_checked(file, reader.line_num, row) for row in reader]
+            reader = csv.reader(stream)
+            header = [name.strip() for name in next(reader, [])]
+            _check_columns(file, header)
+            rows = [_row(file, reader.line_num, header, fields) for fields in reader if fields]
     except (UnicodeDecodeError, csv.Error) as error:
         raise HarnessError(f"{file} is no CSV file in UTF-8: {error}") from error
     return _table(
@@ -83,13 +84,14 @@ def _check_columns(file: Path, columns: Sequence[str]) -> None:
             )
 
 
-def _checked(file: Path, line: int, row: dict[str, str]) -> dict[str, str]:
-    """Return a row whose fields are all there and whose image exists."""
+def _row(file: Path, line: int, header: Sequence[str], fields: Sequence[str]) -> dict[str, str]:
+    """Return a row by column, after checking that all is there and the image exists."""
     where = f"{file}:{line}"
-    if None in row or None in row.values():
-        raise HarnessError(f"{where}: the number of fields differs from the header's")
+    if len(fields) != len(header):
+        raise HarnessError(f"{where}: {len(fields)} fields, the header has {len(header)}")
+    row = {name: field.strip() for name, field in zip(header, fields, strict=True)}
     for name in ("path", "label"):
-        if not row[name].strip():
+        if not row[name]:
             raise HarnessError(f"{where}: {name} is empty")
     if not (file.parent / row["path"]).is_file():
         raise HarnessError(f"{where}: image {file.parent / row['path']} is listed but missing")
@@ -101,7 +103,7 @@ def _checked(file: Path, line: int, row: dict[str, str]) -> dict[str, str]:
     return row
 
 
-def _table(  # noqa: PLR0913 - one column each
+def _table(
     name: str,
     root: Path,
     *,
@@ -122,13 +124,13 @@ def _table(  # noqa: PLR0913 - one column each
         class_names={number: one for one, number in class_ids.items()},
         part=np.array(parts)[order] if any(parts) else None,
         root=root,
-        paths=tuple(paths[row] for row in order),
+        paths=[paths[row] for row in order.tolist()],
     )
 
 
 def _class_ids(names: Sequence[str]) -> dict[str, int]:
     """Return the id of each class name: the number it is, else its place in sorted order."""
     distinct = sorted(set(names))
-    if all(name.strip().isdecimal() for name in distinct):
+    if all(name.isdecimal() for name in distinct):
         return {name: int(name) for name in distinct}
     return {name: number for number, name in enumerate(distinct, start=1)}
