@@ -1,0 +1,198 @@
+"""Scores of pairs, twice: fast for all of them, and exact for the few that decide.
+
+A matrix product rounds differently for different tile shapes, so its values cannot order nearly
+equal neighbours reproducibly. Every distance therefore has two forms. A block of scores is one
+product, with a bound on its error. `exact` scores single pairs with a summation order that
+depends on D alone: two gallery rows that are equal bit by bit always get equal scores. Wherever
+two fast scores are closer than the bound, the exact ones decide.
+
+Shapes: Q queries, G gallery, D embedding, B queries of a block, P pairs. A higher score is nearer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from harness.contracts import Distance
+
+_PAIRS_AT_ONCE = 1 << 15
+
+
+class Factors(NamedTuple):
+    """Two matrices, (Q, K) and (G, K), whose product is the score of each pair."""
+
+    query: Tensor
+    gallery: Tensor
+
+
+@runtime_checkable
+class Scorer(Protocol):
+    """Scores of queries against the gallery it was made for."""
+
+    def block(self, queries: slice) -> Float[Tensor, "b g"]:
+        """Return fast scores of some queries against the whole gallery."""
+        ...
+
+    def error(self, queries: slice) -> Float[Tensor, " b"]:
+        """Return the largest |fast - exact| of each query's scores."""
+        ...
+
+    def exact(self, query: Tensor, gallery: Tensor, fast: Tensor) -> Float[Tensor, " p"]:
+        """Return the exact scores of the pairs (query[i], gallery[i]), rows of the two sides."""
+        ...
+
+    def to_distance(self, scores: Tensor) -> Tensor:
+        """Return the distances that people read."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Formula:
+    """A distance that is a product of factors.
+
+    Attributes:
+        factors: (Q, D), (G, D) -> float64 `Factors`.
+        exact: (P, D), (P, D) float64 -> (P,) scores.
+        to_distance: Scores -> distances.
+    """
+
+    factors: Callable[[Tensor, Tensor], Factors]
+    exact: Callable[[Tensor, Tensor], Tensor]
+    to_distance: Callable[[Tensor], Tensor]
+
+
+class ProductScorer:
+    """Scores by a matrix product of float64 factors."""
+
+    def __init__(self, formula: Formula, query: Tensor, gallery: Tensor) -> None:
+        """Keep (Q, D) and (G, D), and compute the factors of both."""
+        self._formula = formula
+        self._query, self._gallery = query, gallery
+        self._factors = formula.factors(query, gallery)
+        self._error = product_error(*self._factors)
+
+    def block(self, queries: slice) -> Float[Tensor, "b g"]:
+        """Return fast scores of some queries against the whole gallery."""
+        return self._factors.query[queries] @ self._factors.gallery.T
+
+    def error(self, queries: slice) -> Float[Tensor, " b"]:
+        """Return the largest |fast - exact| of each query's scores."""
+        return self._error[queries]
+
+    def exact(self, query: Tensor, gallery: Tensor, fast: Tensor) -> Float[Tensor, " p"]:
+        """Return the exact scores of the pairs (query[i], gallery[i])."""
+        pairs = zip(query.split(_PAIRS_AT_ONCE), gallery.split(_PAIRS_AT_ONCE), strict=True)
+        found = [
+            self._formula.exact(self._query[q].double(), self._gallery[g].double())
+            for q, g in pairs
+        ]
+        return torch.cat(found) if found else fast
+
+    def to_distance(self, scores: Tensor) -> Tensor:
+        """Return the distances that people read."""
+        return self._formula.to_distance(scores)
+
+
+class OwnScorer:
+    """Scores by a loss's own distance, which is known only as a function of two matrices.
+
+    It is computed in float64. Gallery rows that are equal bit by bit share one column, so they
+    tie whatever the function rounds to.
+    """
+
+    def __init__(self, distance: Distance, query: Tensor, gallery: Tensor) -> None:
+        """Keep (Q, D) and the distinct rows of (G, D)."""
+        distinct, column = torch.unique(gallery, dim=0, return_inverse=True)
+        self._distance = distance
+        self._query, self._distinct, self._column = query, distinct, column
+
+    def block(self, queries: slice) -> Float[Tensor, "b g"]:
+        """Return scores of some queries against the whole gallery."""
+        found = self._distance(self._query[queries].double(), self._distinct.double())
+        return -found.double()[:, self._column]
+
+    def error(self, queries: slice) -> Float[Tensor, " b"]:
+        """Return zero: nothing more exact is known than the function itself."""
+        return torch.zeros_like(self._query[queries, 0], dtype=torch.float64)
+
+    def exact(self, query: Tensor, gallery: Tensor, fast: Tensor) -> Float[Tensor, " p"]:  # noqa: ARG002 - nothing to compute
+        """Return the scores as they are."""
+        return fast
+
+    def to_distance(self, scores: Tensor) -> Tensor:
+        """Return the loss's distance itself."""
+        return -scores
+
+
+def product_error(query: Tensor, gallery: Tensor) -> Float[Tensor, " q"]:
+    """Bound the error of each row of `query @ gallery.T` for any summation order.
+
+    |fl(x.y) - x.y| <= gamma_K |x| |y| with gamma_K = K u / (1 - K u) and u the unit roundoff
+    (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., eq. 3.5); 8 further
+    roundings cover the factors themselves and the exact score.
+    """
+    unit = torch.finfo(query.dtype).eps / 2
+    terms = (query.shape[1] + 8) * unit
+    return terms / (1 - terms) * query.double().norm(dim=1) * gallery.double().norm(dim=1).max()
+
+
+def _length(values: Tensor) -> Tensor:
+    """Return L2 norms; 1 for a zero vector, whose cosine with everything is then 0."""
+    norm = values.square().sum(1).sqrt()
+    return torch.where(norm > 0, norm, 1)
+
+
+def _cosine_factors(query: Tensor, gallery: Tensor) -> Factors:
+    def unit(values: Tensor) -> Tensor:
+        values = values.double()
+        return values / _length(values).unsqueeze(1)
+
+    left = unit(query)
+    return Factors(left, left if gallery is query else unit(gallery))
+
+
+def _cosine_exact(query: Tensor, gallery: Tensor) -> Tensor:
+    return (query * gallery).sum(1) / (_length(query) * _length(gallery))
+
+
+def _euclidean_factors(query: Tensor, gallery: Tensor) -> Factors:
+    """Write -|x - y|^2 / 2 as (x, -|x|^2/2, 1) . (y, 1, -|y|^2/2), after moving the origin.
+
+    Distances do not depend on the origin, but rounding does: it is least near the mean.
+    """
+    origin = gallery.double().mean(0)
+
+    def parts(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        moved = values.double() - origin
+        half = -0.5 * moved.square().sum(1, keepdim=True)
+        return moved, half, torch.ones_like(half)
+
+    x, half_x, one_x = parts(query)
+    y, half_y, one_y = parts(gallery)
+    return Factors(torch.cat([x, half_x, one_x], 1), torch.cat([y, one_y, half_y], 1))
+
+
+def _euclidean_exact(query: Tensor, gallery: Tensor) -> Tensor:
+    return -0.5 * (query - gallery).square().sum(1)
+
+
+COSINE = Formula(_cosine_factors, _cosine_exact, lambda score: 1 - score)
+EUCLIDEAN = Formula(
+    _euclidean_factors, _euclidean_exact, lambda score: (-2 * score).clamp(min=0).sqrt()
+)
+FORMULAS = {"cosine": COSINE, "euclidean": EUCLIDEAN}
+
+
+def make_scorer(
+    distance: str | Distance, query: Float[Tensor, "q d"], gallery: Float[Tensor, "g d"]
+) -> Scorer:
+    """Return the scorer of a distance by name, or of a loss's own."""
+    if isinstance(distance, str):
+        return ProductScorer(FORMULAS[distance], query, gallery)
+    return OwnScorer(distance, query, gallery)
