@@ -128,6 +128,7 @@ class Miner(Protocol):
         ...
 
 
+@runtime_checkable
 class Distance(Protocol):
     """How far each gallery item is from each query; smaller is nearer."""
 
