@@ -63,11 +63,12 @@ def load_state_dict(path: Path) -> dict[str, Tensor]:
         if isinstance(content, Mapping) and isinstance(content.get(wrapper), Mapping):
             content = content[wrapper]
     if not isinstance(content, Mapping) or not content:
-        raise HarnessError(f"{path} holds no state dict, but a {type(content).__name__}")
+        what = "an empty one" if content == {} else f"a value of type {type(content).__name__}"
+        raise HarnessError(f"{path} holds no state dict, but {what}")
     for name, value in content.items():
         if not isinstance(value, torch.Tensor):
             raise HarnessError(
-                f"{path} holds no state dict: {name!r} is a {type(value).__name__}, not a tensor",
+                f"{path} holds no state dict: {name!r} is of type {type(value).__name__}",
                 hint=f"nest the state dict under {' or '.join(map(repr, WRAPPERS))}",
             )
     prefix = "module." if all(name.startswith("module.") for name in content) else ""
