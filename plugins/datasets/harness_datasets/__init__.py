@@ -46,7 +46,7 @@ class CsvParams(Params):
 def _digits(_params: NoParams, _context: DataContext) -> SampleTable:
     from harness_datasets import digits
 
-    return digits.load()
+    return digits.load(DIGITS)
 
 
 def _omniglot(params: OfficialParams, context: DataContext) -> SampleTable:

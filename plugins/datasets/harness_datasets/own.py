@@ -124,7 +124,7 @@ def _table(
         class_names={number: one for one, number in class_ids.items()},
         part=np.array(parts)[order] if any(parts) else None,
         root=root,
-        paths=[paths[row] for row in order.tolist()],
+        paths=[paths[int(row)] for row in order],
     )
 
 
