@@ -21,29 +21,35 @@ EXIT_CODES = {
 
 def exit_code_of(error: Exception, *, debug: bool) -> int:
     """Print an error on stderr and return the exit code that belongs to it."""
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        click.echo(error.format_message(), err=True)
+        return 2
     if debug and not isinstance(error, click.ClickException):
         traceback.print_exception(error)
+    label, hint = "error", None
     match error:
-        case HarnessError():
-            return _say(error.message, error.hint, code=error.exit_code)
+        case HarnessError(message=message, hint=hint, exit_code=code):
+            pass
         case click.UsageError():
-            return _say(_plain(error.format_message()), _usage_hint(error), code=2)
+            message, hint, code = _plain(error.format_message()), _usage_hint(error), 2
         case click.ClickException():
-            return _say(_plain(error.format_message()), None, code=2)
+            message, code = _plain(error.format_message()), 2
         case click.Abort():
-            return _say("interrupted", None, code=130)
+            message, code = "interrupted", 130
         case OSError():
             where = f"{error.filename}: " if error.filename else ""
-            return _say(f"{where}{error.strerror or error}", None, code=4)
+            message, code = f"{where}{error.strerror or error}", 4
         case _:
-            detail = " ".join(str(error).split())
+            label, code = "internal error", 1
+            message = f"{type(error).__name__}: {' '.join(str(error).split())}"
             hint = None if debug else "run again with --debug for the traceback, and report it"
-            return _say(f"{type(error).__name__}: {detail}", hint, code=1, label="internal error")
+    _say(message, hint, label=label)
+    return code
 
 
 def warn(message: str) -> None:
     """Print one line on stderr about something that does not stop the command."""
-    _say(message, None, code=0, label="warning")
+    _say(message, None, label="warning")
 
 
 def _usage_hint(error: click.UsageError) -> str:
@@ -58,10 +64,9 @@ def _plain(message: str) -> str:
     return text[:1].lower() + text[1:]
 
 
-def _say(message: str, hint: str | None, *, code: int, label: str = "error") -> int:
+def _say(message: str, hint: str | None, *, label: str) -> None:
     color = False if os.environ.get("NO_COLOR") else None
     mark = click.style(f"{label}:", fg="yellow" if label == "warning" else "red", bold=True)
     click.echo(f"{mark} {message}", err=True, color=color)
     if hint:
         click.echo(f"  {click.style('hint:', bold=True)} {hint}", err=True, color=color)
-    return code

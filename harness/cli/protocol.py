@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from textwrap import shorten
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,6 +13,10 @@ from harness.cli.options import group, with_settings
 from harness.cli.output import columns
 from harness.errors import HarnessError
 from harness.settings import Settings
+
+if TYPE_CHECKING:
+    from harness.protocol import Protocol
+    from harness.registry import Registry
 
 
 @group()
@@ -33,7 +39,6 @@ def show(name: str) -> None:
 @with_settings()
 def validate(names: tuple[str, ...], settings: Settings) -> int:
     """Check schema, components and parameters of protocols."""
-    from harness.plan import check_components
     from harness.protocol import digest, load
     from harness.registry import discover
 
@@ -42,11 +47,24 @@ def validate(names: tuple[str, ...], settings: Settings) -> int:
     for name in names:
         try:
             found = load(name)
-            check_components(found, registry)
+            _check_components(found, registry)
             click.echo(f"{name}: valid, {found.name} v{found.version}, digest {digest(found)[:8]}")
         except HarnessError as error:
             worst = max(worst, exit_code_of(error, debug=False))
     return worst
+
+
+def _check_components(protocol: Protocol, registry: Registry) -> None:
+    """Raise for the first component, parameter or metric that is not installed or not allowed."""
+    from harness.protocol import COMPONENT_FIELDS
+    from harness.registry import check_kind, params
+
+    for kind in map(check_kind, COMPONENT_FIELDS):
+        component = getattr(protocol, kind)
+        if component is not None:
+            params(registry.get(kind, component.name), component.params)
+    for name in (*protocol.evaluation.metrics, protocol.selection.metric):
+        registry.metric(name)
 
 
 @protocol.command()
@@ -58,7 +76,8 @@ def diff(first: str, second: str) -> None:
 
     a, b = load(first), load(second)
     if differences := diff(a, b):
-        columns(("field", a.name, b.name), differences)
+        rows = [[shorten(str(cell), 60, placeholder="…") for cell in row] for row in differences]
+        columns(("field", a.name, b.name), rows)
     same = digest(a) == digest(b)
     click.echo("comparable: same digest" if same else "not comparable: different digests")
 
