@@ -112,6 +112,7 @@ class ParamGroup:
     weight_decay: float | None = None
 
 
+@runtime_checkable
 class Objective(Protocol):
     """A loss at work: a scalar, or a mapping whose `loss` entry is the scalar to minimise."""
 
@@ -120,6 +121,7 @@ class Objective(Protocol):
         ...
 
 
+@runtime_checkable
 class Miner(Protocol):
     """Selects pairs or triplets of a batch."""
 

@@ -24,6 +24,7 @@ from harness.training.learner import Learner
 logger = logging.getLogger(__name__)
 
 FORMAT = 1  # raised when the content of a checkpoint changes
+PLAIN = (type(None), bool, int, float, str, torch.Tensor)
 
 
 def save(path: Path, learner: Learner, *, run_key: str, payload: Mapping[str, Any]) -> None:
@@ -38,6 +39,7 @@ def save(path: Path, learner: Learner, *, run_key: str, payload: Mapping[str, An
     Raises:
         HarnessError: The file cannot be written.
     """
+    _assert_plain(payload, "payload")
     _write(
         path,
         {
@@ -118,6 +120,19 @@ def _modules(learner: Learner) -> dict[str, nn.Module]:
     if isinstance(learner.miner, nn.Module):
         modules["miner"] = learner.miner
     return modules
+
+
+def _assert_plain(value: object, where: str) -> None:
+    """Fail at once on what could be written, but not read with weights_only=True."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            _assert_plain(inner, f"{where}[{key!r}]")
+    elif isinstance(value, list | tuple):
+        for index, inner in enumerate(value):
+            _assert_plain(inner, f"{where}[{index}]")
+    else:
+        # the very type: a NumPy float is a float, but is pickled as NumPy's
+        assert type(value) in PLAIN, f"{where} is a {type(value).__name__}"
 
 
 def _write(path: Path, state: Mapping[str, Any]) -> None:

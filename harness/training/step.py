@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from harness.training.meter import Stopwatch
 from harness.training.optimizer import ENCODER_GROUPS, Optimizers
 
 
+@runtime_checkable
 class ImageBatch(Protocol):
     """What the loop needs of a batch; `harness.data.loading` makes them."""
 
