@@ -27,8 +27,10 @@ def label(method: Method, chosen: Mapping[Kind, Chosen], registry: Registry) -> 
     `@`, then every value that differs from the recipe or, without one, from the defaults. When
     the loss stands alone its parameters need no prefix: `hist[tau=24]`.
     """
-    named = [kind for kind in ("loss", "miner") if kind in chosen]
-    named += [kind for kind in KINDS if kind not in named and _replaced(method, kind)]
+    named: list[Kind] = ["loss"]
+    if "miner" in chosen:
+        named.append("miner")
+    named.extend(kind for kind in KINDS if kind not in named and _replaced(method, kind))
     names = [_name(kind, chosen[kind], registry) for kind in named]
     values = _parameters(method, chosen) | _fields(method)
     prefix = "loss." if named == ["loss"] else ""
