@@ -64,8 +64,10 @@ class Indices(click.ParamType):
             if match is None:
                 self.fail(f"{value!r} is not like 0-9 or 0,2", param, ctx)
             low, high = int(match[1]), int(match[2] or match[1])
-            if not low <= high < low + MOST_INDICES:
-                self.fail(f"{word.strip()!r} is not a range of at most {MOST_INDICES}", param, ctx)
+            if low > high:
+                self.fail(f"{word.strip()!r} counts down", param, ctx)
+            if high - low >= MOST_INDICES:
+                self.fail(f"{word.strip()!r} is more than {MOST_INDICES:,} numbers", param, ctx)
             numbers += range(low, high + 1)
         if len(set(numbers)) != len(numbers):
             self.fail(f"{value!r} names a number twice", param, ctx)

@@ -1,0 +1,121 @@
+"""The live display on a terminal: a few lines that change, and one line per run that stays."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from harness.cli.progress import (
+    circumstances,
+    duration,
+    headline,
+    label,
+    lines_of,
+    values_text,
+)
+from harness.execute.events import (
+    EpochDone,
+    Evaluated,
+    Event,
+    PlanStarted,
+    RunFailed,
+    RunFinished,
+    RunSkipped,
+    RunStarted,
+)
+
+INDENT = "  "
+
+
+class LiveDisplay:
+    """Shows the run that goes on; a context manager, because the cursor must come back."""
+
+    def __init__(self, store: Path, console: Console | None = None) -> None:
+        """Draw on stderr, unless a console is given."""
+        self.store = store
+        self.console = console or Console(stderr=True, highlight=False)
+        self.live = Live(
+            console=self.console, get_renderable=self.render, refresh_per_second=4, transient=True
+        )
+        self.started: RunStarted | None = None
+        self.began = 0.0
+        self.epoch: EpochDone | None = None
+        self.scores: dict[str, Evaluated] = {}
+
+    def __enter__(self) -> Self:
+        """Start drawing."""
+        self.live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Remove what changes; what stays, stays."""
+        self.live.stop()
+
+    def __call__(self, event: Event) -> None:
+        """Take an event into what is shown."""
+        match event:
+            case RunStarted():
+                self.started, self.epoch, self.scores = event, None, {}
+                self.began = time.monotonic()
+                self._keep(headline(event.run, self.store))
+            case EpochDone():
+                self.epoch = event
+            case Evaluated():
+                self.scores[event.part] = event
+            case RunFinished():
+                done = f"{values_text(event.values)}  {duration(event.seconds)}"
+                self._end(f"✓ {label(event.run)}  {done}", style="green")
+            case RunFailed():
+                self._end(f"✗ {lines_of(event, self.store)[0]}", style="red")
+            case PlanStarted() | RunSkipped():
+                self._keep(*lines_of(event, self.store))
+
+    def render(self) -> Group:
+        """Return the lines that change; they are drawn several times a second."""
+        if self.started is None:
+            return Group()
+        lines = [Text(INDENT + circumstances(self.started), style="dim"), self._bar()]
+        if self.epoch is not None:
+            record = self.epoch.record
+            speed = record.images / record.seconds if record.seconds > 0 else 0.0
+            loss = f"{values_text(record.losses)}  {speed:,.0f} images/s"
+            lines.append(Text(INDENT + loss))
+        for score in self.scores.values():
+            when = f"epoch {score.epoch}" if score.epoch else "untrained"
+            lines.append(Text(f"{INDENT}{score.part}, {when}: {values_text(score.values)}"))
+        return Group(*lines)
+
+    def _bar(self) -> Table:
+        assert self.started is not None, "a bar needs a run"
+        total = self.started.run.protocol.training.epochs
+        done = self.epoch.record.epoch if self.epoch else (self.started.resumed_epoch or 0)
+        left = f"  about {duration(self.epoch.seconds_left)} left" if self.epoch else ""
+        elapsed = f"{duration(time.monotonic() - self.began)}{left}"
+        grid = Table.grid(padding=(0, 1))
+        grid.add_row(
+            f"{INDENT}epoch {done}/{total}",
+            ProgressBar(total=max(total, 1), completed=done, width=30),
+            elapsed,
+        )
+        return grid
+
+    def _end(self, line: str, *, style: str) -> None:
+        self.started = None
+        self._keep(line, style=style)
+
+    def _keep(self, *lines: str, style: str = "") -> None:
+        for line in lines:
+            self.console.print(Text(line, style=style), soft_wrap=True)
