@@ -45,7 +45,7 @@ def load(card: DatasetSpec, root: Path, *, allow_partial: bool) -> SampleTable:
     table = make_table(
         card, base, listing.rows, class_names=names, present=present, closed_set=True
     )
-    return check_counts(card, table, allow_partial=allow_partial)
+    return check_counts(card, table, base, allow_partial=allow_partial)
 
 
 def _one_folder(base: Path) -> Listing:

@@ -42,7 +42,7 @@ def load(card: DatasetSpec, root: Path, *, allow_partial: bool) -> SampleTable:
         present=(f"images/{path}" for path in present),
         closed_set=any(row.part for row in rows),
     )
-    return check_counts(card, table, allow_partial=allow_partial)
+    return check_counts(card, table, images.parent, allow_partial=allow_partial)
 
 
 def _listed(folder: Path) -> tuple[list[Row], dict[int, str]]:

@@ -153,7 +153,9 @@ def make_table(
     )
 
 
-def check_counts(card: DatasetSpec, table: SampleTable, *, allow_partial: bool) -> SampleTable:
+def check_counts(
+    card: DatasetSpec, table: SampleTable, where: Path, *, allow_partial: bool
+) -> SampleTable:
     """Return the table if it has the official numbers of images and classes.
 
     Raises:
@@ -163,7 +165,7 @@ def check_counts(card: DatasetSpec, table: SampleTable, *, allow_partial: bool) 
     if allow_partial or (len(table), num_classes) == (card.num_images, card.num_classes):
         return table
     raise HarnessError(
-        f"data set {card.name!r} at {table.root}: {len(table):,} images of {num_classes:,} "
+        f"data set {card.name!r} at {where}: {len(table):,} images of {num_classes:,} "
         f"classes, the official copy has {card.num_images:,} of {card.num_classes:,}",
         hint="get a complete copy, or mark the run with --deviate dataset.allow_partial=true",
     )

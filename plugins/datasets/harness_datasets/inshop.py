@@ -41,7 +41,7 @@ def load(card: DatasetSpec, root: Path, *, images: str, allow_partial: bool) -> 
         class_names={row.label: f"id_{row.label:08d}" for row in rows},
         present=(f"{images}/{path}" for path in images_below(above / images)),
     )
-    return check_counts(card, table, allow_partial=allow_partial)
+    return check_counts(card, table, base, allow_partial=allow_partial)
 
 
 def _folder_of_images(card: DatasetSpec, base: Path, images: str) -> Path:

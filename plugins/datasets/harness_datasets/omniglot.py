@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
@@ -20,16 +21,26 @@ from PIL import Image
 from harness.api import DatasetSpec, HarnessError, SampleTable
 from harness_datasets.files import check_counts, find, images_below, is_image
 
-SOURCES = (("images_background_small1", "train"), ("images_background_small2", "test"))
+TRAIN, TEST = "images_background_small1", "images_background_small2"
 SIDE = 105
 DEPTH = 3  # alphabet / character / drawing
 
 
 class Drawing(NamedTuple):
-    """One file: the path below its source, and its pixels."""
+    """One file: `Sanskrit/character01/0863_01.png` of its source, and its pixels."""
 
     path: str
     pixels: NDArray[np.uint8]
+
+    @property
+    def alphabet(self) -> str:
+        """Return `Sanskrit`."""
+        return self.path.split("/", maxsplit=1)[0]
+
+    @property
+    def character(self) -> str:
+        """Return `Sanskrit/character01`."""
+        return self.path.rsplit("/", 1)[0]
 
 
 def load(card: DatasetSpec, root: Path, *, allow_partial: bool) -> SampleTable:
@@ -39,33 +50,23 @@ def load(card: DatasetSpec, root: Path, *, allow_partial: bool) -> SampleTable:
     zero. Classes are numbered from 1, first the training characters, then the test characters,
     each sorted by alphabet and character; sample ids count the sorted drawings from 1.
     """
-    pixels: list[NDArray[np.uint8]] = []
-    labels: list[int] = []
-    parts: list[str] = []
+    places = [find(card, root, _places(source)) for source in (TRAIN, TEST)]
+    train = _drawings(places[0])
+    test = _drawings(places[1], leave_out={drawing.alphabet for drawing in train})
+    if not train or not test:
+        raise HarnessError(f"data set {card.name!r}: {places[1 if train else 0]} has no drawings")
+    drawings = train + test
     class_ids: dict[str, int] = {}
-    trained: set[str] = set()
-    for source, part in SOURCES:
-        place = find(card, root, _places(source))
-        for path, image in sorted(_drawings(place), key=lambda drawing: drawing.path):
-            alphabet = path.split("/")[0]
-            if part == "train":
-                trained.add(alphabet)
-            elif alphabet in trained:
-                continue
-            labels.append(class_ids.setdefault(path.rsplit("/", 1)[0], len(class_ids) + 1))
-            parts.append(part)
-            pixels.append(image)
-    if not pixels:
-        raise HarnessError(f"data set {card.name!r} at {root} holds no images")
+    labels = [class_ids.setdefault(one.character, len(class_ids) + 1) for one in drawings]
     table = SampleTable(
         name=card.name,
-        sample_id=np.arange(1, len(pixels) + 1, dtype=np.int64),
+        sample_id=np.arange(1, len(drawings) + 1, dtype=np.int64),
         label=np.array(labels, dtype=np.int64),
         class_names={number: name for name, number in class_ids.items()},
-        part=np.array(parts),
-        images=np.stack(pixels),
+        part=np.array(["train"] * len(train) + ["test"] * len(test)),
+        images=np.stack([drawing.pixels for drawing in drawings]),
     )
-    return check_counts(card, table, allow_partial=allow_partial)
+    return check_counts(card, table, places[0].parent, allow_partial=allow_partial)
 
 
 def _places(source: str) -> list[str]:
@@ -73,11 +74,13 @@ def _places(source: str) -> list[str]:
     return [folder + source + end for folder in ("omniglot/", "") for end in ("", ".zip")]
 
 
-def _drawings(place: Path) -> Iterator[Drawing]:
-    """Yield the drawings of one source, from a folder or straight from the zip file."""
+def _drawings(place: Path, leave_out: AbstractSet[str] = frozenset()) -> list[Drawing]:
+    """Return the drawings of one source by path, from a folder or straight from the zip file."""
+    found: list[Drawing] = []
     for path, data in _folder_files(place) if place.is_dir() else _zip_files(place):
-        if path.count("/") == DEPTH - 1:
-            yield Drawing(path, _pixels(data, f"{place}/{path}"))
+        if path.count("/") == DEPTH - 1 and path.split("/", maxsplit=1)[0] not in leave_out:
+            found.append(Drawing(path, _pixels(data, f"{place}/{path}")))
+    return sorted(found, key=lambda drawing: drawing.path)
 
 
 def _folder_files(folder: Path) -> Iterator[tuple[str, bytes]]:

@@ -32,4 +32,4 @@ def load(card: DatasetSpec, root: Path, *, allow_partial: bool) -> SampleTable:
             rows.append(Row(where, integer(number, where), label, path, part))
             names.setdefault(label, f"{path.split('/')[0].removesuffix('_final')} {label}")
     table = make_table(card, folder, rows, class_names=names, present=images_below(folder))
-    return check_counts(card, table, allow_partial=allow_partial)
+    return check_counts(card, table, folder, allow_partial=allow_partial)

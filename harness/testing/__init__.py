@@ -1,0 +1,1 @@
+"""What tests of plugins may use: conformance checks, golden replay, toy data."""
