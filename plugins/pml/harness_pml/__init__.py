@@ -1,1 +1,22 @@
-"""TODO."""
+"""Losses and miners of pytorch-metric-learning, each with typed parameters."""
+
+from __future__ import annotations
+
+from harness.api import LossSpec, MinerSpec, hookimpl
+
+
+@hookimpl
+def harness_losses() -> list[LossSpec]:
+    """Return one card per loss class."""
+    from harness_pml.embedding_losses import EMBEDDING_LOSSES
+    from harness_pml.weight_losses import WEIGHT_LOSSES
+
+    return [loss.card() for loss in (*EMBEDDING_LOSSES, *WEIGHT_LOSSES)]
+
+
+@hookimpl
+def harness_miners() -> list[MinerSpec]:
+    """Return one card per miner class."""
+    from harness_pml.miners import MINERS
+
+    return [miner.card() for miner in MINERS]
