@@ -1,0 +1,203 @@
+"""The views an analyst sees: their SQL and their documentation.
+
+Aggregates name the order of their input, because a plain `avg` over several files changes in
+the last bits from one execution to the next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import pyarrow as pa
+
+from harness.store.schema import TABLES, TIME, Column
+
+HEADLINES = ("map_at_r", "r_precision", "precision_at_1")  # columns of `results`, rows or not
+
+VIEW_DOCS: Mapping[str, str] = {
+    "runs": "Runs that count: of each run key, the attempt that was first to end well.",
+    "results": "`runs`, and a column for each metric of the selected epoch.",
+    "leaderboard": "Mean of each metric over seeds, by protocol, data and method; folds of one "
+    "seed are averaged first. Only runs without deviations that are no rehearsal.",
+    "metrics": "Values of the runs that count, one row for each part, epoch and metric.",
+    "epochs": "Training curves of the runs that count.",
+    "queries": "Outcome of each test query of the runs that count.",
+    "attempts": "Everything that was tried, whatever became of it.",
+    "failures": "Attempts that failed or were interrupted.",
+    "all_metrics": "`metrics` of every attempt.",
+    "all_epochs": "`epochs` of every attempt.",
+    "all_queries": "`queries` of every attempt.",
+}
+
+_SOURCES = {  # view over the files of a table
+    "attempts": "runs",
+    "all_metrics": "metrics",
+    "all_epochs": "epochs",
+    "all_queries": "queries",
+}
+
+_RUNS = """
+    SELECT * FROM attempts WHERE status = 'ok'
+    QUALIFY row_number() OVER (PARTITION BY run_key ORDER BY ended_at, attempt_id) = 1
+"""
+
+_FAILURES = """
+    SELECT attempts.*, runs.run_key IS NOT NULL AS recovered
+    FROM attempts LEFT JOIN runs USING (run_key) WHERE attempts.status <> 'ok'
+"""
+
+_LEADERBOARD = """
+    WITH cells AS (
+        SELECT runs.*, name AS metric, version AS metric_version, value
+        FROM runs JOIN all_metrics USING (attempt_id)
+        WHERE leaderboard_eligible AND NOT smoke AND len(deviations) = 0
+            AND part = 'test' AND selected AND value IS NOT NULL
+        QUALIFY row_number() OVER (
+            PARTITION BY protocol_digest, data_digest, method, metric, metric_version, fold, seed
+            ORDER BY ended_at DESC, attempt_id DESC
+        ) = 1
+    ), seeds AS (
+        SELECT protocol, protocol_digest, data_digest, dataset, method, metric, metric_version,
+            seed, avg(value ORDER BY fold) AS value, count(*) AS num_folds
+        FROM cells GROUP BY ALL
+    ), methods AS (
+        SELECT * EXCLUDE (seed, value, num_folds), avg(value ORDER BY seed) AS mean,
+            stddev_samp(value ORDER BY seed) AS std, count(*) AS num_seeds,
+            min(num_folds) AS num_folds
+        FROM seeds GROUP BY ALL
+    )
+    SELECT *, std / sqrt(num_seeds)
+        * list_extract(getvariable('t_quantiles'), num_seeds - 1) AS half_width
+    FROM methods
+"""
+
+
+class Metric(NamedTuple):
+    """A sort of value that `results` gives a column.
+
+    Attributes:
+        prefix: Empty for the test part, `val_`, `untrained_` or `oracle_`.
+        name: Of the metric.
+    """
+
+    prefix: str
+    name: str
+
+    @property
+    def column(self) -> str:
+        """Name in `results`; a metric that is called like a column of `runs` gives way."""
+        name = f"{self.prefix}{self.name}"
+        return f"metric_{name}" if name in TABLES["runs"] else name
+
+
+_VALUES: Mapping[str, tuple[str, str]] = {  # prefix -> (which rows, what they mean)
+    "": ("part = 'test' AND selected", "of the test part"),
+    "val_": ("part = 'val' AND selected", "of the validation part"),
+    "untrained_": ("part = 'test' AND epoch = 0", "of the test part, before any training"),
+    "oracle_": (
+        "part = 'test' AND epoch > 0",
+        "of the test part at its best epoch, which nobody can know without the test labels",
+    ),
+}
+
+
+def create_statements(found: Mapping[str, bool], metrics: Iterable[Metric]) -> Sequence[str]:
+    """Return the statements that create every view.
+
+    Args:
+        found: By table, whether any file of it exists; the list of them is expected in the
+            variable `<table>_files`.
+        metrics: What `results` shows.
+    """
+    counted = "SELECT rows.* FROM all_{0} AS rows SEMI JOIN runs USING (attempt_id)"
+    bodies = {
+        **{view: _source(table, found=found[table]) for view, table in _SOURCES.items()},
+        "runs": _RUNS,
+        "failures": _FAILURES,
+        **{name: counted.format(name) for name in ("metrics", "epochs", "queries")},
+        "results": _results(tuple(metrics)),
+        "leaderboard": _LEADERBOARD,
+    }
+    return [f"CREATE VIEW {name} AS {body}" for name, body in bodies.items()]
+
+
+def _source(table: str, *, found: bool) -> str:
+    """Return the rows of a table's files with declared types, whatever the files say."""
+    columns = {name: sql_type(column.type) for name, column in TABLES[table].items()}
+    if found:
+        schema = ", ".join(
+            f"'{name}': {{name: '{name}', type: '{type_}', default_value: NULL}}"
+            for name, type_ in columns.items()
+        )
+        rows = f"read_parquet(getvariable('{table}_files'), schema = MAP {{{schema}}})"
+    else:
+        nulls = ", ".join(f'NULL::{type_} AS "{name}"' for name, type_ in columns.items())
+        rows = f"(SELECT {nulls} WHERE false)"
+    times = [name for name, column in TABLES[table].items() if column.type == TIME]
+    # Plain timestamps, in UTC: they print the same in every time zone.
+    replaced = ", ".join(f"{name} AT TIME ZONE 'UTC' AS {name}" for name in times)
+    replace = f"REPLACE ({replaced})" if replaced else ""
+    return f"SELECT * {replace} FROM {rows}"  # noqa: S608 - our own names
+
+
+def _results(metrics: Sequence[Metric]) -> str:
+    values = ", ".join(
+        f"{_value(metric)} AS {quoted(metric.column)}" for metric in dict.fromkeys(metrics)
+    )
+    wide = f"SELECT attempt_id, {values} FROM all_metrics GROUP BY attempt_id"  # noqa: S608
+    return f"SELECT * FROM runs LEFT JOIN ({wide}) USING (attempt_id)"  # noqa: S608
+
+
+def _value(metric: Metric) -> str:
+    rows, _ = _VALUES[metric.prefix]
+    literal = metric.name.replace("'", "''")
+    where = f"FILTER (name = '{literal}' AND {rows})"
+    if metric.prefix != "oracle_":
+        return f"max(value) {where}"  # one row at most
+    best = f"if(any_value(higher_is_better) {where}, max(value) {where}, min(value) {where})"
+    return f"if(count(*) {where} > 1, {best}, NULL)"  # tested once: nothing was picked
+
+
+def sql_type(type_: pa.DataType) -> str:
+    """Return DuckDB's name of a Parquet column type."""
+    if pa.types.is_list(type_):
+        return f"{sql_type(type_.value_type)}[]"
+    if pa.types.is_struct(type_):
+        fields = ", ".join(f"{quoted(field.name)} {sql_type(field.type)}" for field in type_)
+        return f"STRUCT({fields})"
+    return {
+        pa.string(): "VARCHAR",
+        pa.int64(): "BIGINT",
+        pa.float64(): "DOUBLE",
+        pa.float32(): "FLOAT",
+        pa.bool_(): "BOOLEAN",
+        TIME: "TIMESTAMPTZ",
+    }[type_]
+
+
+def quoted(name: str) -> str:
+    """Return an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+_DERIVED_DOCS: Mapping[str, str] = {
+    "recovered": "Another attempt at the same run ended well.",
+    "metric": "Name of the metric.",
+    "metric_version": "Version of its definition.",
+    "mean": "Over seeds, each the mean of its folds.",
+    "std": "Sample standard deviation over seeds; NULL for one seed.",
+    "num_seeds": "Seeds with a value.",
+    "num_folds": "Folds of the seed that has fewest.",
+    "half_width": "Half of the 95% Student-t interval over seeds; NULL for one seed.",
+}
+
+
+def column_doc(view: str, column: str, metrics: Iterable[Metric]) -> str:
+    """Return what a column of a view means; empty if nobody said."""
+    for metric in metrics:
+        if view == "results" and metric.column == column:
+            return f"`{metric.name}` {_VALUES[metric.prefix][1]}; NULL if not measured."
+    table = next((table for table in TABLES if table in view), "runs")
+    known: Mapping[str, Column] = TABLES[table]
+    return known[column].doc if column in known else _DERIVED_DOCS.get(column, "")
