@@ -19,6 +19,9 @@ from harness.cli.progress import (
     headline,
     label,
     lines_of,
+    score_text,
+    speed,
+    time_left,
     values_text,
 )
 from harness.execute.events import (
@@ -42,13 +45,13 @@ class LiveDisplay:
         """Draw on stderr, unless a console is given."""
         self.store = store
         self.console = console or Console(stderr=True, highlight=False)
-        self.live = Live(
-            console=self.console, get_renderable=self.render, refresh_per_second=4, transient=True
-        )
         self.started: RunStarted | None = None
         self.began = 0.0
         self.epoch: EpochDone | None = None
         self.scores: dict[str, Evaluated] = {}
+        self.live = Live(
+            console=self.console, get_renderable=self.render, refresh_per_second=4, transient=True
+        )
 
     def __enter__(self) -> Self:
         """Start drawing."""
@@ -90,19 +93,15 @@ class LiveDisplay:
         lines = [Text(INDENT + circumstances(self.started), style="dim"), self._bar()]
         if self.epoch is not None:
             record = self.epoch.record
-            speed = record.images / record.seconds if record.seconds > 0 else 0.0
-            loss = f"{values_text(record.losses)}  {speed:,.0f} images/s"
-            lines.append(Text(INDENT + loss))
-        for score in self.scores.values():
-            when = f"epoch {score.epoch}" if score.epoch else "untrained"
-            lines.append(Text(f"{INDENT}{score.part}, {when}: {values_text(score.values)}"))
+            lines.append(Text(f"{INDENT}{values_text(record.losses)}  {speed(record)}"))
+        lines += [Text(INDENT + score_text(score)) for score in self.scores.values()]
         return Group(*lines)
 
     def _bar(self) -> Table:
         assert self.started is not None, "a bar needs a run"
         total = self.started.run.protocol.training.epochs
         done = self.epoch.record.epoch if self.epoch else (self.started.resumed_epoch or 0)
-        left = f"  about {duration(self.epoch.seconds_left)} left" if self.epoch else ""
+        left = time_left(self.epoch) if self.epoch else ""
         elapsed = f"{duration(time.monotonic() - self.began)}{left}"
         grid = Table.grid(padding=(0, 1))
         grid.add_row(

@@ -16,12 +16,12 @@ def json_line(record: Mapping[str, object]) -> None:
 
 
 def columns(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print rows as text columns of equal width, left-aligned, under an upper-case header."""
-    table = [[name.upper() for name in header], *([str(cell) for cell in row] for row in rows)]
+    """Print rows as text columns of equal width, left-aligned, below a header."""
+    table = [list(header), *([str(cell) for cell in row] for row in rows)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    for row in table:
+    for index, row in enumerate(table):
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        click.echo("  ".join(cells).rstrip())
+        click.echo(click.style("  ".join(cells).rstrip(), bold=True if index == 0 else None))
 
 
 def facts(pairs: Iterable[tuple[str, object]], *, indent: int = 0) -> None:

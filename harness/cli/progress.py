@@ -29,6 +29,7 @@ from harness.execute.events import (
 
 if TYPE_CHECKING:
     from harness.plan import Run
+    from harness.training.loop import EpochRecord
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -75,8 +76,7 @@ def lines_of(event: Event, store: Path) -> list[str]:  # noqa: PLR0911 - a table
         case RunStarted():
             return [headline(event.run, store), f"  {circumstances(event)}"]
         case Evaluated():
-            when = f"epoch {event.epoch}" if event.epoch else "untrained"
-            return [f"  {event.part}, {when}: {values_text(event.values)}"]
+            return [f"  {score_text(event)}"]
         case EpochDone():
             return [f"  {epoch_text(event)}"]
         case RunFinished():
@@ -126,14 +126,21 @@ EVENT_NAMES: Mapping[type, str] = {
 
 
 def headline(run: Run, store: Path) -> str:
-    """Return protocol, method, plugin versions, repeat, key and store of a run, on one line."""
-    chosen = [run.loss, run.miner, run.sampler, run.backbone, run.dataset]
-    origins = {c.origin.distribution: c.origin.version for c in chosen if c is not None}
-    versions = " ".join(f"{name}=={version}" for name, version in sorted(origins.items()))
-    protocol = f"{run.protocol.name} v{run.protocol.version} ({run.protocol_digest[:8]})"
-    marks = f"  deviates: {', '.join(run.deviations)}" if run.deviations else ""
-    smoke = "  smoke" if run.smoke else ""
-    return f"{protocol}  {label(run)}  {versions}  run {run.key}  store {store}{smoke}{marks}"
+    """Return protocol, method, its plugins' versions, repeat, key and store, on one line."""
+    origins = {chosen.origin for chosen in (run.loss, run.miner) if chosen is not None}
+    plugins = sorted({f"{origin.distribution}=={origin.version}" for origin in origins})
+    words = [
+        f"{run.protocol.name} v{run.protocol.version} ({run.protocol_digest[:8]})",
+        label(run),
+        " ".join(plugins),
+        f"run {run.key}",
+        f"store {store}",
+    ]
+    if run.smoke:
+        words.append("smoke: never on a leaderboard")
+    if run.deviations:
+        words.append(f"deviates: {', '.join(run.deviations)}")
+    return "  ".join(words)
 
 
 def label(run: Run) -> str:
@@ -154,11 +161,24 @@ def circumstances(event: RunStarted) -> str:
 def epoch_text(event: EpochDone) -> str:
     """Return epoch, loss terms, speed and time left."""
     record = event.record
-    speed = record.images / record.seconds if record.seconds > 0 else 0.0
-    return (
-        f"epoch {record.epoch}/{event.total_epochs}  {values_text(record.losses)}  "
-        f"{speed:,.0f} images/s  {duration(event.seconds_left)} left"
-    )
+    terms = f"{values_text(record.losses)}  {speed(record)}"
+    return f"epoch {record.epoch}/{event.total_epochs}  {terms}{time_left(event)}"
+
+
+def speed(record: EpochRecord) -> str:
+    """Return the throughput of an epoch."""
+    return f"{record.images / max(record.seconds, 1e-9):,.0f} images/s"
+
+
+def time_left(event: EpochDone) -> str:
+    """Return how long the rest of the budget takes; empty when none is left."""
+    return f"  about {duration(event.seconds_left)} left" if event.seconds_left > 0 else ""
+
+
+def score_text(event: Evaluated) -> str:
+    """Return part, epoch and metrics of an evaluation."""
+    when = f"epoch {event.epoch}" if event.epoch else "untrained"
+    return f"{event.part}, {when}: {values_text(event.values)}"
 
 
 def values_text(values: Mapping[str, float | None]) -> str:
