@@ -1,7 +1,6 @@
 """Classes of pytorch-metric-learning that are not offered, and why."""
 
 BASE = "a base class"
-WRAPS = "wraps another loss; a run has one loss"
 
 LOSSES_LEFT_OUT = {
     "BaseLossWrapper": BASE,
@@ -9,9 +8,9 @@ LOSSES_LEFT_OUT = {
     "EmbeddingRegularizerMixin": BASE,
     "GenericPairLoss": BASE,
     "WeightRegularizerMixin": BASE,
-    "CrossBatchMemory": f"{WRAPS}, and its memory is filled by the caller",
-    "MultipleLosses": WRAPS,
-    "SelfSupervisedLoss": f"{WRAPS}, and needs two views of each image",
+    "CrossBatchMemory": "wraps another loss, and its memory is filled by the caller",
+    "MultipleLosses": "wraps other losses; a run has one loss",
+    "SelfSupervisedLoss": "wraps another loss, and needs two views of each image",
     "VICRegLoss": "needs two views of each image and refuses labels",
     "ManifoldLoss": "refuses labels and draws classes at random",
     "InstanceLoss": "its targets are positions in the batch, so the order of images changes it",
