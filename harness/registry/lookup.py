@@ -116,17 +116,14 @@ class Registry:
         """
         found = self.matching(name, kinds)
         if not found:
-            self._refuse_unknown(name, kinds)
+            self._refuse_unknown(*_spelt(name, kinds))
         if len(found) > 1:
             _refuse_clash(name, found)
         return found[0]
 
     def matching(self, name: str, kinds: Collection[Kind]) -> list[Entry]:
         """Return every card that a name may mean; see `find` for how names are spelt."""
-        first, _, rest = name.partition(":")
-        if rest and first in SPEC_OF_KIND:
-            kinds = [kind for kind in kinds if kind == first]
-            name = rest
+        name, kinds = _spelt(name, kinds)
         owner, _, short = name.rpartition(":")
         return [
             entry
@@ -152,20 +149,19 @@ class Registry:
     def _refuse_unknown(self, name: str, kinds: Collection[Kind]) -> NoReturn:
         short = name.rpartition(":")[2]
         what = next(iter(kinds)) if len(kinds) == 1 else "component"
+        message = f"unknown {what} {name!r}"
         near = did_you_mean(short, (entry.name for entry in self.cards if entry.kind in kinds))
-        elsewhere = sorted({entry.kind for entry in self.cards if entry.name == short})
-        owners = [str(entry.origin) for entry in self.cards if entry.name == short]
+        same_name = [entry for entry in self.cards if entry.name == short]
+        if near and not same_name:
+            raise HarnessError(message, hint=near)
+        elsewhere = sorted({f"{entry.kind} of {entry.origin}" for entry in same_name})
         broken = [str(plugin.origin) for plugin in self.plugins if plugin.problems]
         hints = [
-            near,
             f"{short!r} is a {' and a '.join(elsewhere)}" if elsewhere else "",
-            f"{short!r} comes from {', '.join(sorted(set(owners)))}" if ":" in name else "",
-            f"plugins with problems: {', '.join(broken)}" if broken and not near else "",
+            f"plugins with problems: {', '.join(broken)}" if broken else "",
             "harness plugins lists what is installed",
         ]
-        raise HarnessError(
-            f"unknown {what} {name!r}", hint="; ".join(hint for hint in hints if hint)
-        )
+        raise HarnessError(message, hint="; ".join(hint for hint in hints if hint))
 
 
 def params(entry: Entry, values: Mapping[str, Any]) -> Params:
@@ -190,6 +186,14 @@ def check_kind(kind: str) -> Kind:
             hint=did_you_mean(kind, SPEC_OF_KIND) or f"one of {', '.join(SPEC_OF_KIND)}",
         )
     return cast("Kind", kind)
+
+
+def _spelt(name: str, kinds: Collection[Kind]) -> tuple[str, Collection[Kind]]:
+    """Split `kind:` off a name and keep the one kind it leaves."""
+    first, _, rest = name.partition(":")
+    if not rest or first not in SPEC_OF_KIND:
+        return name, kinds
+    return rest, [kind for kind in kinds if kind == first]
 
 
 def _owns(origin: Origin, owner: str) -> bool:
