@@ -23,7 +23,7 @@ def dump_yaml(data: Mapping[str, Any]) -> str:
             return True
 
     def text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-        style = None if reads_as_text(value) else "'"
+        style = None if reads_as_text(value) and value.isprintable() else '"'
         return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
     Dumper.add_representer(str, text)

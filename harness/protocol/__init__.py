@@ -2,6 +2,7 @@
 
 from harness.protocol.document import (
     DOCUMENTATION,
+    OUTSIDE_DIGEST,
     Difference,
     content,
     diff,
@@ -49,6 +50,7 @@ __all__ = [
     "DOCUMENTATION",
     "IDENTITY",
     "OPTIMIZER_OPTIONS",
+    "OUTSIDE_DIGEST",
     "SCHEMA_VERSION",
     "BackboneChoice",
     "BatchNorm",
