@@ -1,12 +1,12 @@
 """What a ranking tells about each query; every metric is a function of it.
 
-Shapes: Q queries, K stored neighbours, T extra cut-offs.
+Shapes: Q queries, K stored neighbours.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -32,11 +32,11 @@ class Ranking:
         precision_sum_at_r: (Q,) sum over the hits among the first R of precision at the hit.
         precision_sum_past_r: (Q,) the same among the first R + 1.
         hits_at_r: (Q,) hits among the first R.
-        precision_sums: The same sum for each extra cut-off that was asked for, (Q,) each.
         neighbor_ids: (Q, K) sample ids, nearest first; K is less than was asked for only where
             the gallery has no more.
         neighbor_distances: (Q, K) float32.
         distance: `cosine`, `euclidean` or the name of the loss's own.
+        precision_sum: Cut-off -> the same sum among that many items, (Q,); ranks anew.
     """
 
     query: Embeddings
@@ -49,7 +49,7 @@ class Ranking:
     neighbor_ids: Int[Tensor, "q k"]
     neighbor_distances: Float[Tensor, "q k"]
     distance: str
-    precision_sums: Mapping[int, Float[Tensor, " q"]] = field(default_factory=dict[int, Tensor])
+    precision_sum: Callable[[int], Tensor]
 
     @property
     def sample_ids(self) -> Int[Tensor, " q"]:

@@ -2,9 +2,9 @@
 
 A matrix product rounds differently for different tile shapes, so its values cannot order nearly
 equal neighbours reproducibly. Every distance therefore has two forms. A block of scores is one
-product, with a bound on its error. `exact` scores single pairs with a summation order that
-depends on D alone: two gallery rows that are equal bit by bit always get equal scores. Wherever
-two fast scores are closer than the bound, the exact ones decide.
+product, with a bound on its error. `exact` scores single pairs in float64 with a summation order
+that depends on D alone: two gallery rows that are equal bit by bit always get equal scores.
+Wherever two fast scores are closer than the bound, the exact ones decide.
 
 Shapes: Q queries, G gallery, D embedding, B queries of a block, P pairs. A higher score is nearer.
 """
@@ -21,25 +21,20 @@ from torch import Tensor
 
 from harness.contracts import Distance
 
-_PAIRS_AT_ONCE = 1 << 15
-
-
-class Factors(NamedTuple):
-    """Two matrices, (Q, K) and (G, K), whose product is the score of each pair."""
-
-    query: Tensor
-    gallery: Tensor
+COARSE, FINE = torch.float32, torch.float64
+_PAIRS_AT_ONCE = 1 << 14
+_MANY_PAIRS = 1 << 20
 
 
 @runtime_checkable
 class Scorer(Protocol):
-    """Scores of queries against the gallery it was made for."""
+    """Scores of queries against the gallery it was made for; queries are rows or a slice."""
 
-    def block(self, queries: slice) -> Float[Tensor, "b g"]:
+    def block(self, queries: Tensor | slice) -> Float[Tensor, "b g"]:
         """Return fast scores of some queries against the whole gallery."""
         ...
 
-    def error(self, queries: slice) -> Float[Tensor, " b"]:
+    def error(self, queries: Tensor | slice) -> Float[Tensor, " b"]:
         """Return the largest |fast - exact| of each query's scores."""
         ...
 
@@ -52,47 +47,68 @@ class Scorer(Protocol):
         ...
 
 
+class Factors(NamedTuple):
+    """Two matrices, (Q, K) and (G, K), whose product is the score of each pair."""
+
+    query: Tensor
+    gallery: Tensor
+
+
 @dataclass(frozen=True, slots=True)
 class Formula:
     """A distance that is a product of factors.
 
     Attributes:
-        factors: (Q, D), (G, D) -> float64 `Factors`.
+        factors: (Q, D), (G, D) and the floating type wanted -> `Factors`.
         exact: (P, D), (P, D) float64 -> (P,) scores.
         to_distance: Scores -> distances.
     """
 
-    factors: Callable[[Tensor, Tensor], Factors]
+    factors: Callable[[Tensor, Tensor, torch.dtype], Factors]
     exact: Callable[[Tensor, Tensor], Tensor]
     to_distance: Callable[[Tensor], Tensor]
 
 
 class ProductScorer:
-    """Scores by a matrix product of float64 factors."""
+    """Scores by a matrix product of coarse (float32) or fine (float64) factors."""
 
-    def __init__(self, formula: Formula, query: Tensor, gallery: Tensor) -> None:
+    def __init__(
+        self, formula: Formula, query: Tensor, gallery: Tensor, *, dtype: torch.dtype
+    ) -> None:
         """Keep (Q, D) and (G, D), and compute the factors of both."""
+        self.factors = formula.factors(query, gallery, dtype)
         self._formula = formula
         self._query, self._gallery = query, gallery
-        self._factors = formula.factors(query, gallery)
-        self._error = product_error(*self._factors)
+        self._error = product_error(*self.factors)
 
-    def block(self, queries: slice) -> Float[Tensor, "b g"]:
+    def block(self, queries: Tensor | slice) -> Float[Tensor, "b g"]:
         """Return fast scores of some queries against the whole gallery."""
-        return self._factors.query[queries] @ self._factors.gallery.T
+        return self.factors.query[queries] @ self.factors.gallery.T
 
-    def error(self, queries: slice) -> Float[Tensor, " b"]:
+    def error(self, queries: Tensor | slice) -> Float[Tensor, " b"]:
         """Return the largest |fast - exact| of each query's scores."""
         return self._error[queries]
 
     def exact(self, query: Tensor, gallery: Tensor, fast: Tensor) -> Float[Tensor, " p"]:
         """Return the exact scores of the pairs (query[i], gallery[i])."""
+        if len(query) > _MANY_PAIRS:
+            return self._exact_of_distinct(query, gallery)
         pairs = zip(query.split(_PAIRS_AT_ONCE), gallery.split(_PAIRS_AT_ONCE), strict=True)
-        found = [
-            self._formula.exact(self._query[q].double(), self._gallery[g].double())
-            for q, g in pairs
-        ]
-        return torch.cat(found) if found else fast
+        found = [self._formula.exact(self._query[q], self._gallery[g]) for q, g in pairs]
+        return torch.cat(found) if found else fast.double()
+
+    def _exact_of_distinct(self, query: Tensor, gallery: Tensor) -> Float[Tensor, " p"]:
+        """Score each distinct pair once: many pairs in doubt come from collapsed embeddings."""
+        twins = torch.unique(self._gallery, dim=0, return_inverse=True)[1]
+        first = torch.empty(int(twins.max()) + 1, dtype=torch.long, device=twins.device)
+        first[twins] = torch.arange(len(twins), device=twins.device)
+        key = query * len(first) + twins[gallery]
+        distinct, which = torch.unique(key, return_inverse=True)
+        query, gallery = distinct // len(first), first[distinct % len(first)]
+        pairs = zip(query.split(_PAIRS_AT_ONCE), gallery.split(_PAIRS_AT_ONCE), strict=True)
+        return torch.cat(
+            [self._formula.exact(self._query[q], self._gallery[g]) for q, g in pairs]
+        )[which]
 
     def to_distance(self, scores: Tensor) -> Tensor:
         """Return the distances that people read."""
@@ -110,16 +126,16 @@ class OwnScorer:
         """Keep (Q, D) and the distinct rows of (G, D)."""
         distinct, column = torch.unique(gallery, dim=0, return_inverse=True)
         self._distance = distance
-        self._query, self._distinct, self._column = query, distinct, column
+        self._query, self._distinct, self._column = query, distinct.double(), column
 
-    def block(self, queries: slice) -> Float[Tensor, "b g"]:
+    def block(self, queries: Tensor | slice) -> Float[Tensor, "b g"]:
         """Return scores of some queries against the whole gallery."""
-        found = self._distance(self._query[queries].double(), self._distinct.double())
+        found = self._distance(self._query[queries].double(), self._distinct)
         return -found.double()[:, self._column]
 
-    def error(self, queries: slice) -> Float[Tensor, " b"]:
+    def error(self, queries: Tensor | slice) -> Float[Tensor, " b"]:
         """Return zero: nothing more exact is known than the function itself."""
-        return torch.zeros_like(self._query[queries, 0], dtype=torch.float64)
+        return torch.zeros_like(self._query[queries, 0], dtype=FINE)
 
     def exact(self, query: Tensor, gallery: Tensor, fast: Tensor) -> Float[Tensor, " p"]:  # noqa: ARG002 - nothing to compute
         """Return the scores as they are."""
@@ -135,33 +151,35 @@ def product_error(query: Tensor, gallery: Tensor) -> Float[Tensor, " q"]:
 
     |fl(x.y) - x.y| <= gamma_K |x| |y| with gamma_K = K u / (1 - K u) and u the unit roundoff
     (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., eq. 3.5); 8 further
-    roundings cover the factors themselves and the exact score.
+    roundings cover the factors, the exact score, and comparisons with a rounded score.
     """
     unit = torch.finfo(query.dtype).eps / 2
     terms = (query.shape[1] + 8) * unit
-    return terms / (1 - terms) * query.double().norm(dim=1) * gallery.double().norm(dim=1).max()
+    scale = terms / (1 - terms) * float(gallery.norm(dim=1).max())
+    return scale * query.norm(dim=1) * (1 + 64 * unit)  # the norms are rounded as well
 
 
-def _length(values: Tensor) -> Tensor:
+def _length(values: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
     """Return L2 norms; 1 for a zero vector, whose cosine with everything is then 0."""
     norm = values.square().sum(1).sqrt()
     return torch.where(norm > 0, norm, 1)
 
 
-def _cosine_factors(query: Tensor, gallery: Tensor) -> Factors:
+def _cosine_factors(query: Tensor, gallery: Tensor, dtype: torch.dtype) -> Factors:
     def unit(values: Tensor) -> Tensor:
         values = values.double()
-        return values / _length(values).unsqueeze(1)
+        return (values / _length(values).unsqueeze(1)).to(dtype)
 
     left = unit(query)
     return Factors(left, left if gallery is query else unit(gallery))
 
 
 def _cosine_exact(query: Tensor, gallery: Tensor) -> Tensor:
+    query, gallery = query.double(), gallery.double()
     return (query * gallery).sum(1) / (_length(query) * _length(gallery))
 
 
-def _euclidean_factors(query: Tensor, gallery: Tensor) -> Factors:
+def _euclidean_factors(query: Tensor, gallery: Tensor, dtype: torch.dtype) -> Factors:
     """Write -|x - y|^2 / 2 as (x, -|x|^2/2, 1) . (y, 1, -|y|^2/2), after moving the origin.
 
     Distances do not depend on the origin, but rounding does: it is least near the mean.
@@ -175,24 +193,30 @@ def _euclidean_factors(query: Tensor, gallery: Tensor) -> Factors:
 
     x, half_x, one_x = parts(query)
     y, half_y, one_y = parts(gallery)
-    return Factors(torch.cat([x, half_x, one_x], 1), torch.cat([y, one_y, half_y], 1))
+    left, right = torch.cat([x, half_x, one_x], 1), torch.cat([y, one_y, half_y], 1)
+    return Factors(left.to(dtype), right.to(dtype))
 
 
 def _euclidean_exact(query: Tensor, gallery: Tensor) -> Tensor:
-    return -0.5 * (query - gallery).square().sum(1)
+    return -0.5 * (query.double() - gallery.double()).square().sum(1)
 
 
-COSINE = Formula(_cosine_factors, _cosine_exact, lambda score: 1 - score)
-EUCLIDEAN = Formula(
-    _euclidean_factors, _euclidean_exact, lambda score: (-2 * score).clamp(min=0).sqrt()
-)
-FORMULAS = {"cosine": COSINE, "euclidean": EUCLIDEAN}
+FORMULAS = {
+    "cosine": Formula(_cosine_factors, _cosine_exact, lambda score: 1 - score),
+    "euclidean": Formula(
+        _euclidean_factors, _euclidean_exact, lambda score: (-2 * score).clamp(min=0).sqrt()
+    ),
+}
 
 
 def make_scorer(
-    distance: str | Distance, query: Float[Tensor, "q d"], gallery: Float[Tensor, "g d"]
+    distance: str | Distance,
+    query: Float[Tensor, "q d"],
+    gallery: Float[Tensor, "g d"],
+    *,
+    dtype: torch.dtype,
 ) -> Scorer:
-    """Return the scorer of a distance by name, or of a loss's own."""
+    """Return the scorer of a distance by name, or of a loss's own (float64 in any case)."""
     if isinstance(distance, str):
-        return ProductScorer(FORMULAS[distance], query, gallery)
+        return ProductScorer(FORMULAS[distance], query, gallery, dtype=dtype)
     return OwnScorer(distance, query, gallery)
