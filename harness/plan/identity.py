@@ -106,7 +106,8 @@ def method_content(
     """Return everything but fold and seed that determines a result.
 
     Components stand with their distribution's version and resolved parameters, so neither the
-    spelling of a name nor a default written out makes another run. Of the harness's own version
+    spelling of a name nor a default written out makes another run. Deviations need no entry: they
+    are the difference between protocol and fields. Of the harness's own version
     major and minor count: a patch release does not change numbers.
     """
     fields = content(method.protocol)
@@ -119,7 +120,6 @@ def method_content(
         "weights": method.protocol.backbone.weights,
         "components": [_component(component) for component in chosen],
         "metrics": {name: _definition(metric) for name, metric in metrics.items()},
-        "deviations": dict(method.deviations),
         "smoke": smoke,
     }
 

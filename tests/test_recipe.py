@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from harness.errors import HarnessError
+from harness.recipe import Recipe, load
+from harness.registry import discover
+from harness.specs import RecipeSpec
+
+TEXT = """\
+name: published
+summary: Values of a paper.
+method: hist
+values:
+  loss.tau: 8
+  training.optimizer.lr: 1e-4
+"""
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "some_recipes"
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    (folder / "published.yaml").write_text(TEXT)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "some_recipes", raising=False)
+    return folder
+
+
+def card(**changes: str) -> RecipeSpec:
+    facts = {"name": "published", "method": "hist", "package": "some_recipes"}
+    return RecipeSpec(summary="", **{**facts, "path": "published.yaml", **changes})
+
+
+def test_a_recipe_is_read_from_its_package(package: Path):
+    recipe = load(card())
+
+    assert recipe.values == {"loss.tau": 8, "training.optimizer.lr": 1e-4}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        pytest.param({"path": "gone.yaml"}, "gone.yaml: no such file", id="file"),
+        pytest.param({"package": "nobody_has_this"}, "there is no package", id="package"),
+        pytest.param({"name": "other"}, "recipe other: its file published.yaml says", id="name"),
+        pytest.param({"method": "margin"}, "published.yaml says 'hist'", id="method"),
+    ],
+)
+def test_a_card_that_does_not_fit_its_file_is_refused(
+    package: Path, changes: dict[str, str], message: str
+):
+    with pytest.raises(HarnessError, match=message):
+        load(card(**changes))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        pytest.param("values:", "value:", "unknown key (did you mean 'values'?)", id="key"),
+        pytest.param(
+            "training.optimizer.lr",
+            "training.optimiser.lr",
+            "values: 'training.optimiser.lr' names no field (did you mean 'optimizer'",
+            id="path",
+        ),
+        pytest.param("loss.tau", "seeds", "'seeds' belongs to the protocol itself", id="identity"),
+    ],
+)
+def test_a_wrong_recipe_is_refused_with_its_place(package: Path, old: str, new: str, message: str):
+    file = package / "published.yaml"
+    file.write_text(TEXT.replace(old, new))
+
+    with pytest.raises(HarnessError) as error:
+        load(card())
+
+    assert message in error.value.message
+    assert error.value.message.startswith(f"{file}:")
+
+
+def test_every_installed_recipe_is_readable():
+    recipes = [load(entry.card) for entry in discover().entries("recipe")]
+
+    assert all(isinstance(recipe, Recipe) and recipe.values for recipe in recipes)
