@@ -100,11 +100,6 @@ def query(
     return _run(sound, sql, views, most_rows=most_rows, seconds=seconds)
 
 
-def finished_keys(store: Store) -> frozenset[str]:
-    """Return the keys of the runs that need not be done again."""
-    return frozenset(str(key) for (key,) in query(store, "SELECT run_key FROM runs").rows)
-
-
 def describe_views(store: Store) -> Table:
     """Return every column of every view, with its type and its meaning."""
     inventory = take_inventory(store)
@@ -155,7 +150,8 @@ def _metrics_of(inventory: Inventory | None) -> tuple[Metric, ...]:
     files = inventory.files.get("metrics", ()) if inventory else ()
     if files:
         found = duckdb.connect(":memory:").execute(
-            "SELECT DISTINCT name, part, selected, epoch = 0 FROM read_parquet(?)",
+            "SELECT DISTINCT name, part, selected, epoch = 0 "
+            "FROM read_parquet(?, hive_partitioning = false)",
             [[str(path.resolve()) for path in files]],
         )
         metrics += sorted(

@@ -172,6 +172,13 @@ def _publish_all(store: Store, run: RunRow, contents: Mapping[str, bytes]) -> Pa
     return done[-1]
 
 
+def finished_keys(store: Store) -> frozenset[str]:
+    """Return the keys of the runs that ended well and need not be done again."""
+    from harness.store.database import query
+
+    return frozenset(str(key) for (key,) in query(store, "SELECT run_key FROM runs").rows)
+
+
 def write_protocol(store: Store, digest: str, text: str) -> Path:
     """Keep the canonical text of a protocol beside its runs; a second writing is no error."""
     path = store.root / "protocols" / f"{digest}.yaml"

@@ -1,0 +1,114 @@
+"""What became of each run, with its value of one metric: the raw material of a leaderboard."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from harness.errors import HarnessError, did_you_mean
+from harness.store.database import query
+from harness.store.writer import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One run: its first success, or its last failure.
+
+    Attributes:
+        metric: Name; `metric_version`, `higher_is_better` and the values are of this one.
+        value: Of the selected epoch on the test part; None where there is none.
+        untrained: Before any training.
+        oracle: At the best test epoch, if more than one was tested.
+        ended_at: UTC.
+    """
+
+    run_key: str
+    protocol: str
+    protocol_version: int
+    protocol_digest: str
+    data_digest: str | None
+    dataset: str
+    method: str
+    fold: int
+    seed: int
+    status: str
+    smoke: bool
+    deviates: bool
+    leaderboard_eligible: bool
+    wall_seconds: float
+    ended_at: datetime
+    metric: str
+    metric_version: int | None
+    higher_is_better: bool | None
+    value: float | None
+    untrained: float | None
+    oracle: float | None
+
+
+_OUTCOMES = """
+    WITH scores AS (
+        SELECT attempt_id, name, any_value(version) AS metric_version,
+            any_value(higher_is_better) AS higher_is_better,
+            max(value) FILTER (selected) AS value,
+            max(value) FILTER (epoch = 0) AS untrained,
+            count(*) FILTER (epoch > 0) AS num_tested,
+            max(value) FILTER (epoch > 0) AS largest,
+            min(value) FILTER (epoch > 0) AS smallest
+        FROM all_metrics WHERE part = 'test' GROUP BY attempt_id, name
+    ), outcomes AS (
+        SELECT *, coalesce({metric}, headline_metric) AS metric FROM attempts
+        QUALIFY row_number() OVER (
+            PARTITION BY run_key
+            ORDER BY status <> 'ok', if(status = 'ok', ended_at, NULL), ended_at DESC, attempt_id
+        ) = 1
+    )
+    SELECT run_key, protocol, protocol_version, protocol_digest, data_digest, dataset, method,
+        fold, seed, status, smoke, len(deviations) > 0, leaderboard_eligible, wall_seconds,
+        ended_at, metric, metric_version, higher_is_better, value, untrained,
+        if(num_tested > 1, if(higher_is_better, largest, smallest), NULL)
+    FROM outcomes LEFT JOIN scores
+        ON outcomes.attempt_id = scores.attempt_id AND outcomes.metric = scores.name
+    ORDER BY ended_at, run_key
+"""
+
+
+def outcomes(
+    store: Store, *, protocol: str | None = None, metric: str | None = None
+) -> tuple[Outcome, ...]:
+    """Return what became of each run, in the order in which they ended.
+
+    Args:
+        store: To read.
+        protocol: Name, or the beginning of a digest; None takes every protocol.
+        metric: Whose values to return; None takes the first of each protocol.
+
+    Raises:
+        HarnessError: There is no run, or no such protocol or metric.
+    """
+    rows: tuple[tuple[Any, ...], ...] = query(store, _OUTCOMES.format(metric=literal(metric))).rows
+    found = [Outcome(*row) for row in rows]
+    if not found:
+        raise HarnessError(f"no runs in {store.root}", hint="harness run PROTOCOL --plugin NAME")
+    chosen = tuple(
+        outcome
+        for outcome in found
+        if protocol is None
+        or outcome.protocol == protocol
+        or outcome.protocol_digest.startswith(protocol)
+    )
+    if not chosen:
+        names = sorted({outcome.protocol for outcome in found})
+        hint = did_you_mean(protocol or "", names) or f"there are runs of {', '.join(names)}"
+        raise HarnessError(f"no runs of protocol {protocol!r}", hint=hint)
+    if metric is not None and all(outcome.metric_version is None for outcome in chosen):
+        known = query(store, "SELECT DISTINCT name FROM all_metrics WHERE part = 'test'").rows
+        names = sorted(str(name) for (name,) in known)
+        hint = did_you_mean(metric, names) or f"measured were {', '.join(names) or 'none'}"
+        raise HarnessError(f"no run has metric {metric!r}", hint=hint)
+    return chosen
+
+
+def literal(text: str | None) -> str:
+    """Return an SQL string, or NULL."""
+    return "NULL" if text is None else "'" + text.replace("'", "''") + "'"
