@@ -49,11 +49,13 @@ def image_path(table: SampleTable, row: int) -> Path:
     return (table.root or Path()) / table.paths[row]
 
 
-def image_name(table: SampleTable, row: int) -> str:
-    """Return what an error message calls one row."""
+def about_image(error: HarnessError, table: SampleTable, row: int) -> HarnessError:
+    """Return the error with the image it is about in front."""
     if table.paths is not None:
-        return f"image {image_path(table, row)}"
-    return f"image {table.sample_id[row]} of data set {table.name!r}"
+        name = str(image_path(table, row))
+    else:
+        name = f"{table.sample_id[row]} of data set {table.name!r}"
+    return HarnessError(f"image {name}: {error.message}", hint=error.hint)
 
 
 class PreparedImages:
@@ -75,7 +77,11 @@ class PreparedImages:
         kept = self._kept.get(row)
         if kept is not None:
             return kept
-        image = self.pipeline.prepare(open_image(self.table, row))
+        opened = open_image(self.table, row)
+        try:
+            image = self.pipeline.prepare(opened)
+        except HarnessError as error:
+            raise about_image(error, self.table, row) from error
         size = image.width * image.height * len(image.getbands())
         if size <= self._room:
             self._room -= size

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from harness.contracts import Sampler, SampleTable, Split
-from harness.data.images import PreparedImages, image_name
+from harness.data.images import PreparedImages, about_image
 from harness.data.splits import TrainLabels, training_labels
 from harness.data.transforms import Pipeline
 from harness.errors import HarnessError
@@ -118,8 +118,23 @@ class BatchReader(Dataset["ImageBatch | HarnessError"]):
         try:
             return pipeline.finish(image, rng)
         except HarnessError as error:
-            name = image_name(self._images.table, row)
-            raise HarnessError(f"{name}: {error.message}", hint=error.hint) from error
+            raise about_image(error, self._images.table, row) from error
+
+
+class RequestStream:
+    """What torch's loader takes for a sampler: the requests that are wanted at the moment.
+
+    An object of its own, because a cycle pool -> loader -> pool would be left to the garbage
+    collector, which stops worker processes in an order that makes it wait for them.
+    """
+
+    def __init__(self) -> None:
+        """Want nothing yet."""
+        self.requests: Iterable[Request] = ()
+
+    def __iter__(self) -> Iterator[Request]:
+        """Start the current requests."""
+        return iter(self.requests)
 
 
 class WorkerPool:
@@ -127,22 +142,25 @@ class WorkerPool:
 
     def __init__(self, reader: BatchReader, *, workers: int, pin: bool, keep: bool) -> None:
         """Start nothing yet; `keep` lets the workers wait for the next stream."""
-        self._requests: Iterable[Request] = ()
-        self._loader = DataLoader(
-            reader,
+        self._reader = reader
+        self._workers = workers
+        self._pin = pin
+        self._keep = keep
+        self._stream = RequestStream()
+        self._loader = self._new_loader()
+
+    def _new_loader(self) -> DataLoader[ImageBatch | HarnessError]:
+        return DataLoader(
+            self._reader,
             batch_size=None,  # a request is a batch already
-            sampler=self,
-            num_workers=workers,
-            persistent_workers=keep,
+            sampler=self._stream,
+            num_workers=self._workers,
+            persistent_workers=self._keep,
             collate_fn=_unchanged,
-            pin_memory=pin,
+            pin_memory=self._pin,
             # The loader draws a seed for its workers, which must not come from the global stream.
             generator=torch.Generator().manual_seed(0),
         )
-
-    def __iter__(self) -> Iterator[Request]:
-        """Hand the requests of the current stream to torch's loader."""
-        return iter(self._requests)
 
     def batches(self, requests: Iterable[Request]) -> Iterator[ImageBatch]:
         """Yield the batch of each request; a stream ends the one before it.
@@ -150,18 +168,26 @@ class WorkerPool:
         Raises:
             HarnessError: As `BatchReader.batch`, or a worker died.
         """
-        self._requests = requests
+        self._stream.requests = requests
         try:
-            for batch in self._loader:
-                assert self._requests is requests, "two epochs are read at the same time"
-                if isinstance(batch, HarnessError):
-                    raise batch
-                yield batch
+            yield from self._read(requests)
+        except HarnessError:
+            self._loader = self._new_loader()  # lets the workers go, even if the error is kept
+            raise
         except RuntimeError as error:
             if "DataLoader worker" not in str(error):
                 raise
+            self._loader = self._new_loader()
             message = f"an image loading worker died: {str(error).splitlines()[0]}"
             raise HarnessError(message, hint="use fewer workers; --workers 0 uses none") from error
+
+    def _read(self, requests: Iterable[Request]) -> Iterator[ImageBatch]:
+        for batch in self._loader:
+            assert self._stream.requests is requests, "two epochs are read at the same time"
+            if isinstance(batch, HarnessError):
+                # A copy: an error that a local of its own frame holds is a cycle too.
+                raise HarnessError(batch.message, hint=batch.hint)
+            yield batch
 
 
 def _unchanged(batch: object) -> object:

@@ -272,12 +272,17 @@ def to_eight_bits(image: Image.Image, channels: str) -> Image.Image:
 
     A grey image stays `L` even where colour is wanted, since three equal channels give the same
     pixels at three times the work; `Pipeline.tensors` makes them three.
+
+    Raises:
+        HarnessError: PIL knows no way from this mode.
     """
     if image.mode.startswith("I"):  # 16 bits a pixel; PIL's own conversion would clip at 255
         image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
-    if image.mode in {"1", "L", "LA", "La", "F"} or channels == "gray":
-        return image if image.mode == "L" else image.convert("L")
-    return image if image.mode == "RGB" else image.convert("RGB")
+    mode = "L" if image.mode in {"1", "L", "LA", "F"} or channels == "gray" else "RGB"
+    try:
+        return image if image.mode == mode else image.convert(mode)
+    except ValueError:
+        raise HarnessError(f"pixels of mode {image.mode} cannot become {mode}") from None
 
 
 @dataclass(frozen=True)
@@ -289,7 +294,18 @@ class Pipeline:
 
     @classmethod
     def of(cls, steps: Sequence[protocol.TransformStep], preprocessing: Preprocessing) -> Pipeline:
-        """Build from a protocol's steps."""
+        """Build from a protocol's steps.
+
+        Raises:
+            HarnessError: Mean and standard deviation do not fit the channels.
+        """
+        num_channels = 1 if preprocessing.channels == "gray" else 3
+        for name, values in (("mean", preprocessing.mean), ("std", preprocessing.std)):
+            if len(values) not in {1, num_channels}:
+                raise HarnessError(
+                    f"the backbone's card has {len(values)} values of {name} for "
+                    f"{preprocessing.channels} images"
+                )
         return cls(tuple(make_step(step) for step in steps), preprocessing)
 
     @cached_property
