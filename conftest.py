@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
 
 import hypothesis
 import pytest
@@ -16,7 +15,7 @@ LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 
 
 @pytest.fixture(autouse=True)
-def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """Refuse every connection that leaves this machine."""
     connect = socket.socket.connect
 
@@ -27,12 +26,22 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         connect(self, address)  # pyright: ignore[reportArgumentType]
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
-    yield
 
 
 @pytest.fixture(autouse=True)
-def no_user_settings(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+def no_user_settings(
+    monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> None:
     """Keep the settings and caches of whoever runs the tests out of them."""
-    for name in ("STORE", "DATA", "WEIGHTS", "LOAD_PLUGINS", "LOG_LEVEL", "DEVICE", "WORKERS", "OFFLINE"):
+    for name in (
+        "STORE",
+        "DATA",
+        "WEIGHTS",
+        "LOAD_PLUGINS",
+        "LOG_LEVEL",
+        "DEVICE",
+        "WORKERS",
+        "OFFLINE",
+    ):
         monkeypatch.delenv(f"HARNESS_{name}", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path_factory.mktemp("config")))

@@ -1,0 +1,226 @@
+"""From a planned run to the objects that train it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from harness.contracts import (
+    BackboneContext,
+    BuildContext,
+    DataContext,
+    Distance,
+    LossParts,
+    SamplerContext,
+    SampleTable,
+    Split,
+)
+from harness.data.loading import Loaders, make_loaders
+from harness.data.splits import TrainLabels, assign, training_labels
+from harness.errors import HarnessError
+from harness.execute.events import ExecutionOptions
+from harness.plan import Chosen, Run
+from harness.seeding import derive_seed, torch_generator
+from harness.specs import BackboneSpec
+from harness.training.encoder import Encoder, build_encoder
+from harness.training.learner import Learner, make_learner
+
+if TYPE_CHECKING:
+    from torch import Generator, nn
+
+# A smoke run tests this many classes, with this many images each: enough for every metric.
+SMOKE_CLASSES = 8
+SMOKE_IMAGES_PER_CLASS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    """Everything one run needs, built and on its device.
+
+    Attributes:
+        table: The data set.
+        split: Rows of each part for the run's fold.
+        labels: Training labels in [0, C), and the class ids they stand for.
+        loaders: Batches of images.
+        learner: Encoder, objective, miner and optimizers.
+        distance: Of the ranking: the loss's own, or the protocol's.
+        device: Where the learner lives.
+    """
+
+    table: SampleTable
+    split: Split
+    labels: TrainLabels
+    loaders: Loaders
+    learner: Learner
+    distance: Distance | str
+    device: torch.device
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the device a name asks for; `auto` prefers a GPU.
+
+    Raises:
+        HarnessError: No such device here.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise HarnessError(
+            f"unknown device {name!r}", hint="use auto, cpu, cuda or cuda:0"
+        ) from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise HarnessError(
+            f"device {name!r} asked for, but torch sees no GPU", hint="use --device cpu"
+        )
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        raise HarnessError(f"device {name!r} asked for, of {torch.cuda.device_count()} GPUs")
+    return device
+
+
+def open_table(run: Run, options: ExecutionOptions) -> SampleTable:
+    """Read the run's data set.
+
+    Raises:
+        MissingDataError: It is not on this machine.
+    """
+    params = run.dataset.params
+    if run.smoke and "allow_partial" in type(params).model_fields:
+        params = params.model_copy(update={"allow_partial": True})
+    context = DataContext(root=options.data_root, download=options.download)
+    return run.dataset.card.build(params, context)
+
+
+def run_root(run: Run) -> int:
+    """Return the seed that all streams of a run derive from; folds of one seed differ."""
+    return derive_seed(run.seed, "fold", run.fold)
+
+
+def assemble(
+    run: Run, table: SampleTable, *, device: torch.device, options: ExecutionOptions
+) -> Assembled:
+    """Build what the run trains, every random choice from a stream named after its purpose.
+
+    Two methods with the same (seed, fold) share the streams of all they have in common: batches,
+    augmentation, initial backbone and head.
+    """
+    root = run_root(run)
+    split = assign(table, run.protocol.split, run.fold)
+    if run.smoke:
+        split = shrink(table, split)
+    labels = training_labels(table, split)
+    loaders = _loaders(run, table, split, labels, root=root, device=device, options=options)
+    streams = torch_generator(root, "loss"), torch_generator(root, "miner")
+    parts: LossParts = _build(run.loss, _build_context(run, labels, streams[0]))
+    miner = _build(run.miner, _build_context(run, labels, streams[1])) if run.miner else None
+    learner = make_learner(
+        _encoder(run, parts, root=root, options=options),
+        parts,
+        miner=miner,
+        training=run.protocol.training,
+        device=device,
+        generators=streams,
+    )
+    distance = parts.distance or run.protocol.evaluation.distance
+    return Assembled(table, split, labels, loaders, learner, distance, device)
+
+
+def shrink(table: SampleTable, split: Split) -> Split:
+    """Keep a few images of a few classes in every part but train."""
+
+    def few(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        classes = np.unique(table.label[rows])[:SMOKE_CLASSES]
+        kept = [rows[table.label[rows] == one][:SMOKE_IMAGES_PER_CLASS] for one in classes]
+        return np.concatenate(kept) if kept else rows
+
+    same_sides = np.array_equal(split.query, split.gallery)
+    query = few(split.query)
+    gallery = query if same_sides else few(split.gallery)
+    return replace(split, val=few(split.val), query=query, gallery=gallery)
+
+
+def _loaders(
+    run: Run,
+    table: SampleTable,
+    split: Split,
+    labels: TrainLabels,
+    *,
+    root: int,
+    device: torch.device,
+    options: ExecutionOptions,
+) -> Loaders:
+    training = run.protocol.training
+    context = SamplerContext(
+        labels=labels.labels,
+        batch_size=training.batch_size,
+        iterations=training.iterations_per_epoch,
+        seed=derive_seed(root, "batches"),
+    )
+    card = run.backbone.card
+    assert isinstance(card, BackboneSpec), card
+    return make_loaders(
+        table,
+        split,
+        run.protocol.transforms,
+        card.preprocessing,
+        sampler=_build(run.sampler, context),
+        seed=derive_seed(root, "augment"),
+        eval_batch_size=run.protocol.evaluation.batch_size,
+        workers=options.workers,
+        device=str(device),
+    )
+
+
+def _build_context(run: Run, labels: TrainLabels, generator: Generator) -> BuildContext:
+    card = run.backbone.card
+    assert isinstance(card, BackboneSpec), card
+    return BuildContext(
+        num_classes=len(labels.class_ids),
+        embedding_dim=run.protocol.head.dim,
+        feature_dim=card.features,
+        generator=generator,
+        class_counts=tuple(np.bincount(labels.labels, minlength=len(labels.class_ids)).tolist()),
+        num_samples=len(labels.labels),
+        batch_size=run.protocol.training.batch_size,
+        total_epochs=run.protocol.training.epochs,
+    )
+
+
+def _encoder(run: Run, parts: LossParts, *, root: int, options: ExecutionOptions) -> Encoder:
+    card = run.backbone.card
+    assert isinstance(card, BackboneSpec), card
+    context = BackboneContext(
+        weights=run.protocol.backbone.weights,
+        folder=options.weights_folder,
+        download=options.download,
+    )
+    # Constructors of torch draw from the global stream; it is borrowed, seeded, and given back.
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(root, "backbone"))
+        backbone: nn.Module = _build(run.backbone, context)
+    return build_encoder(
+        backbone,
+        num_features=card.features,
+        head=run.protocol.head,
+        custom_head=parts.head,
+        generator=torch_generator(root, "head"),
+    )
+
+
+def _build(chosen: Chosen, context: object) -> Any:  # noqa: ANN401 - each kind builds its own
+    """Call the card; what goes wrong inside a plugin names the plugin."""
+    try:
+        return chosen.card.build(chosen.params, context)
+    except HarnessError:
+        raise
+    except Exception as error:
+        card, origin = chosen.card, chosen.origin
+        raise HarnessError(
+            f"{card.kind} {card.name!r} of {origin.distribution} {origin.version} could not be "
+            f"built: {type(error).__name__}: {error}"
+        ) from error

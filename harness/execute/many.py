@@ -1,0 +1,217 @@
+"""Many runs, one after another; each ends as rows, whatever happens to it."""
+
+from __future__ import annotations
+
+import shutil
+import time
+import traceback
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import torch
+
+from harness.contracts import SampleTable
+from harness.errors import HarnessError, StoreError
+from harness.execute import rows
+from harness.execute.assembly import Assembled, assemble, open_table, resolve_device
+from harness.execute.events import (
+    ExecutionOptions,
+    Listener,
+    PlanStarted,
+    RunFailed,
+    RunFinished,
+    RunSkipped,
+    RunStarted,
+    Summary,
+)
+from harness.execute.rows import Attempt
+from harness.execute.single import History, resume, run_one
+from harness.plan import Run
+from harness.provenance import collect
+from harness.store.writer import (
+    Store,
+    finished_keys,
+    lock,
+    new_attempt_id,
+    work_folder,
+    write_attempt,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shell:
+    """What stays the same from run to run of one call."""
+
+    store: Store
+    options: ExecutionOptions
+    device: torch.device
+    emit: Listener
+
+
+def run_all(
+    plan: Sequence[Run], *, store: Store, options: ExecutionOptions, on_event: Listener
+) -> Summary:
+    """Do the runs of a plan that the store does not hold yet.
+
+    A run that fails becomes a `failed` row and the next one starts. The first Ctrl-C ends the
+    current run with an `interrupted` row (its checkpoint stays, so it can go on later) and the
+    plan with it; a second one stops at once.
+
+    Raises:
+        HarnessError: Something all runs need is missing (device, data set, store); nothing has
+            been written then.
+    """
+    shell = _Shell(store, options, resolve_device(options.device), on_event)
+    finished = finished_keys(store)
+    cached = sum(run.key in finished for run in plan)
+    if options.existing == "never" and cached:
+        raise HarnessError(
+            f"{cached} of {len(plan)} runs are in the store already",
+            hint="use --existing only-missing to skip them or always to repeat them",
+        )
+    on_event(PlanStarted(len(plan), cached))
+    tables = _open_tables(_to_do(plan, finished, options), options)
+    summary = Summary()
+    with _numerics(options):
+        for index, run in enumerate(plan, start=1):
+            reason = _skip_reason(run, finished, options)
+            if reason:
+                on_event(RunSkipped(run, reason))
+                summary = replace(summary, cached=summary.cached + (run.key in finished))
+                continue
+            table = tables[_table_key(run)]
+            summary = _add(summary, _attempt(run, table, shell, place=(index, len(plan))))
+            if summary.interrupted or (options.fail_fast and summary.failed):
+                break
+    return summary
+
+
+def _to_do(plan: Sequence[Run], finished: frozenset[str], options: ExecutionOptions) -> list[Run]:
+    return [run for run in plan if not _skip_reason(run, finished, options)]
+
+
+def _skip_reason(run: Run, finished: frozenset[str], options: ExecutionOptions) -> str:
+    if options.existing == "always":
+        return ""
+    if run.key in finished:
+        return "finished before"
+    return "not in the store" if options.existing == "only-cache" else ""
+
+
+def _table_key(run: Run) -> tuple[str, str, bool]:
+    return run.dataset.card.name, run.dataset.params.model_dump_json(), run.smoke
+
+
+def _open_tables(
+    plan: Sequence[Run], options: ExecutionOptions
+) -> dict[tuple[str, str, bool], SampleTable]:
+    """Open every data set once, before anything is trained: a missing one costs no hours."""
+    tables: dict[tuple[str, str, bool], SampleTable] = {}
+    for run in plan:
+        if _table_key(run) not in tables:
+            tables[_table_key(run)] = open_table(run, options)
+    return tables
+
+
+def _attempt(
+    run: Run, table: SampleTable, shell: _Shell, *, place: tuple[int, int]
+) -> tuple[str, Path]:
+    """Do one run and write its rows; return how it ended and the file that says so."""
+    attempt = Attempt(
+        attempt_id=new_attempt_id(),
+        run=run,
+        device=shell.device,
+        provenance=collect(),
+        started_at=datetime.now(UTC),
+        started=time.perf_counter(),
+    )
+    work = work_folder(shell.store, run.key)
+    with lock(work):
+        try:
+            return _succeed(attempt, table, shell, work=work, place=place)
+        except KeyboardInterrupt:
+            row = rows.ended_early(attempt, "interrupted", "KeyboardInterrupt", "Ctrl-C")
+            return "interrupted", write_attempt(shell.store, row)
+        except StoreError:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever a plugin or the data raises is a row
+            (work / "traceback.txt").write_text(traceback.format_exc(), encoding="utf-8")
+            name, message = type(error).__name__, _one_line(error)
+            row = rows.ended_early(attempt, "failed", name, message)
+            path = write_attempt(shell.store, row)
+            shell.emit(RunFailed(run, name, message, path))
+            return "failed", path
+
+
+def _succeed(
+    attempt: Attempt, table: SampleTable, shell: _Shell, *, work: Path, place: tuple[int, int]
+) -> tuple[str, Path]:
+    run = attempt.run
+    parts = assemble(run, table, device=shell.device, options=shell.options)
+    history = resume(run, parts, work=work)
+    shell.emit(_started(run, parts, place=place, history=history))
+    if shell.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(shell.device)
+    result = run_one(run, parts, history, work=work, emit=shell.emit)
+    path = write_attempt(
+        shell.store,
+        rows.finished(attempt, parts, result),
+        metrics=rows.metrics(attempt, result),
+        epochs=rows.epochs(result),
+        queries=rows.queries(result),
+    )
+    if shell.options.save_embeddings:
+        rows.save_embeddings(shell.store, attempt, result)
+    shutil.rmtree(work, ignore_errors=True)  # the rows are in the store: nothing left to resume
+    seconds = time.perf_counter() - attempt.started
+    untrained = rows.untrained(result.history)
+    shell.emit(RunFinished(run, result.test, untrained, result.selected_epoch, seconds, path))
+    return "finished", path
+
+
+def _started(
+    run: Run, parts: Assembled, *, place: tuple[int, int], history: History
+) -> RunStarted:
+    return RunStarted(
+        run,
+        index=place[0],
+        total=place[1],
+        num_train_images=len(parts.split.train),
+        num_train_classes=len(parts.labels.class_ids),
+        num_queries=len(parts.split.query),
+        device=str(parts.device),
+        resumed_epoch=history.records[-1].epoch if history.records else None,
+    )
+
+
+def _add(summary: Summary, ended: tuple[str, Path]) -> Summary:
+    how, path = ended
+    return replace(summary, **{how: getattr(summary, how) + 1}, paths=(*summary.paths, path))
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+@contextmanager
+def _numerics(options: ExecutionOptions) -> Generator[None]:
+    """Deterministic kernels and a thread count for the time of a plan, then as before."""
+    threads, cudnn = torch.get_num_threads(), torch.backends.cudnn
+    mode = torch.get_deterministic_debug_mode()
+    filling, benchmark = torch.utils.deterministic.fill_uninitialized_memory, cudnn.benchmark
+    try:
+        if options.threads:
+            torch.set_num_threads(options.threads)
+        # Not an error where an operation has no deterministic kernel: such a run is still a run.
+        torch.use_deterministic_algorithms(mode=True, warn_only=True)
+        torch.utils.deterministic.fill_uninitialized_memory = False
+        cudnn.benchmark = False
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_deterministic_debug_mode(mode)
+        torch.utils.deterministic.fill_uninitialized_memory = filling
+        cudnn.benchmark = benchmark
