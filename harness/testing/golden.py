@@ -90,6 +90,8 @@ def read_cases(folder: Path) -> tuple[Case, ...]:
 def _cases_of(path: Path) -> Iterator[Case]:
     try:
         contents = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(contents, list):
+            raise TypeError("not a list")  # noqa: TRY301 - one message for every wrong file
         for content in contents:
             yield Case(
                 method=content["method"],
@@ -219,10 +221,10 @@ class LossAdapter:
         )
         parts.objective.to(dtype)
         inputs = case.content["inputs"]
-        state = inputs.get("params", {})
-        parts.objective.load_state_dict(
-            {k: torch.tensor(v, dtype=dtype) for k, v in state.items()}
-        )
+        unknown = sorted(set(inputs) - {"embeddings", "labels", "params"})
+        if unknown:
+            raise HarnessError(f"unknown inputs: {', '.join(unknown)}")
+        load_state(parts.objective, inputs.get("params", {}), dtype)
         embeddings = torch.tensor(inputs["embeddings"], dtype=dtype, requires_grad=True)
         labels = torch.tensor(inputs["labels"])
         if case.kind == "single":
@@ -230,6 +232,14 @@ class LossAdapter:
         if case.kind == "train_steps":
             return {"steps": optimizer_steps(parts, embeddings, labels, optimizer)}
         raise HarnessError(f"unknown kind of golden case {case.kind!r}")
+
+
+def load_state(objective: nn.Module, state: Numbers, dtype: torch.dtype) -> None:
+    """Load parameters by name; HarnessError where names or shapes differ."""
+    try:
+        objective.load_state_dict({k: torch.tensor(v, dtype=dtype) for k, v in state.items()})
+    except RuntimeError as error:
+        raise HarnessError(" ".join(str(error).split())) from error
 
 
 def one_evaluation(objective: nn.Module, batch: Batch) -> Numbers:

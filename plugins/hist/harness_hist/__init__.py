@@ -84,7 +84,7 @@ RECIPES = {
     "sop_resnet50": "Stanford Online Products, ResNet-50, 512-d, as the authors' code sets it",
     "cub_resnet50_tuned": "CUB-200-2011, ResNet-50, 512-d, tuned by the HIST-RE study",
     "cars_resnet50_tuned": "Cars196, ResNet-50, 512-d, tuned by the HIST-RE study",
-    "sop_resnet50_tuned": "Stanford Online Products, ResNet-50, 512-d, tuned by HIST-RE",
+    "sop_resnet50_tuned": "Stanford Online Products, ResNet-50, 512-d, tuned by the HIST-RE study",
 }
 
 

@@ -1,0 +1,133 @@
+"""The replayer: what it accepts, and what it must not let pass."""
+
+import copy
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from harness.errors import HarnessError
+from harness.testing.golden import Case, array_difference, compare, read_cases, replay
+
+GOLDENS = Path(__file__).parents[1] / "golden"
+
+
+def hist_case(**changes) -> Case:
+    case = next(case for case in read_cases(GOLDENS) if case.case_id == "histre_v09_manhattan_L4")
+    content = copy.deepcopy(dict(case.content))
+    for key, value in changes.items():
+        content[key] = content[key] | value
+    return Case(case.method, case.case_id, case.kind, content, case.file)
+
+
+def problems(case: Case) -> str:
+    return "\n".join(map(str, replay(case, torch.float64)))
+
+
+def test_an_untouched_case_has_no_mismatch():
+    assert problems(hist_case()) == ""
+
+
+def test_a_wrong_number_is_named_with_its_place():
+    assert "histre_v09_manhattan_L4/loss: off by" in problems(hist_case(expected={"loss": 1.0}))
+
+
+def test_an_unknown_expected_key_fails():
+    case = hist_case(expected={"grad_of_something": [1.0]})
+
+    assert "/grad_of_something: the replay does not know this key" in problems(case)
+
+
+def test_an_unknown_parameter_fails():
+    assert "temperature" in problems(hist_case(params={"temperature": 2}))
+
+
+def test_an_unknown_input_fails():
+    assert "unknown inputs: noise" in problems(hist_case(inputs={"noise": [0.0]}))
+
+
+def test_an_unknown_method_fails():
+    case = hist_case()
+    unknown = Case("no_such_method", "x", "single", case.content, "f.json")
+
+    assert "no_such_method" in problems(unknown)
+
+
+def test_an_unknown_kind_fails():
+    case = hist_case()
+    unknown = Case("hist", "x", "sequence", case.content, "f.json")
+
+    assert "unknown kind of golden case 'sequence'" in problems(unknown)
+
+
+def test_a_missing_state_entry_fails():
+    case = hist_case()
+    del case.content["inputs"]["params"]["theta1.weight"]
+
+    assert "theta1.weight" in problems(case)
+
+
+@pytest.mark.parametrize(
+    ("expected", "observed", "problem"),
+    [
+        ([1.0, 2.0], [1.0, 2.0 + 1e-9], None),
+        ([1.0, 2.0], [1.0, 2.1], "off by 0.1"),
+        ([0.0, 100.0], [1e-6, 100.0], None),  # the tolerance is relative to the largest entry
+        ([1.0, 2.0], [1.0], "shape"),
+        ([1.0, float("nan")], [1.0, float("nan")], None),
+        ([1.0, float("nan")], [1.0, 2.0], "not finite in other places"),
+        ([1.0, 2.0], [1.0, float("nan")], "off by nan"),
+        ([float("inf")], [float("-inf")], "not finite in other places"),
+        ([1, 2], [1, 2], None),
+        ([1, 2], [1, 3], "expected"),
+        ([True], [False], "expected"),
+    ],
+)
+def test_arrays_are_compared_as_a_whole(expected, observed, problem: str | None):
+    found = array_difference(np.array(expected), np.array(observed), rtol=1e-7, atol=1e-10)
+
+    assert (found is None) if problem is None else (problem in (found or ""))
+
+
+def test_words_for_numbers_are_numbers():
+    expected = {"a": ["NaN", 1.0], "b": "Infinity"}
+    observed = {"a": torch.tensor([float("nan"), 1.0]), "b": float("inf")}
+
+    assert list(compare(expected, observed, rtol=0, atol=0)) == []
+
+
+def test_steps_are_compared_one_by_one():
+    expected = [{"loss": 1.0}, {"loss": 2.0}]
+
+    (mismatch,) = compare(expected, [{"loss": 1.0}, {"loss": 3.0}], rtol=0, atol=0, place="x")
+
+    assert str(mismatch) == "x[1]/loss: off by 1, 0 allowed"
+
+
+def test_too_few_steps_fail():
+    (mismatch,) = compare([{"loss": 1.0}, {"loss": 2.0}], [{"loss": 1.0}], rtol=0, atol=0)
+
+    assert mismatch.problem == "1 entries, 2 expected"
+
+
+def test_an_empty_folder_is_an_error(tmp_path: Path):
+    with pytest.raises(HarnessError, match="no golden files") as caught:
+        read_cases(tmp_path)
+
+    assert caught.value.hint == "set HARNESS_GOLDENS to a folder"
+
+
+@pytest.mark.parametrize("text", ["{", "{}", "[1]", '[{"method": "hist"}]', "null"])
+def test_a_file_that_is_no_list_of_cases_is_an_error(tmp_path: Path, text: str):
+    (tmp_path / "broken.json").write_text(text)
+
+    with pytest.raises(HarnessError, match=r"broken\.json"):
+        read_cases(tmp_path)
+
+
+def test_cases_keep_their_provenance():
+    cases = json.loads((GOLDENS / "hist.json").read_text())
+
+    assert all({"source", "environment", "tolerance"} <= set(case) for case in cases)
