@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -199,19 +200,18 @@ def _one_line(error: BaseException) -> str:
 @contextmanager
 def _numerics(options: ExecutionOptions) -> Generator[None]:
     """Deterministic kernels and a thread count for the time of a plan, then as before."""
-    threads, cudnn = torch.get_num_threads(), torch.backends.cudnn
-    mode = torch.get_deterministic_debug_mode()
-    filling, benchmark = torch.utils.deterministic.fill_uninitialized_memory, cudnn.benchmark
+    threads, mode = torch.get_num_threads(), torch.get_deterministic_debug_mode()
+    deterministic: Any = torch.utils.deterministic  # torch's stubs lack its one attribute
+    filling = deterministic.fill_uninitialized_memory
     try:
         if options.threads:
             torch.set_num_threads(options.threads)
         # Not an error where an operation has no deterministic kernel: such a run is still a run.
         torch.use_deterministic_algorithms(mode=True, warn_only=True)
-        torch.utils.deterministic.fill_uninitialized_memory = False
-        cudnn.benchmark = False
-        yield
+        deterministic.fill_uninitialized_memory = False
+        with torch.backends.cudnn.flags(benchmark=False, deterministic=True):
+            yield
     finally:
         torch.set_num_threads(threads)
         torch.set_deterministic_debug_mode(mode)
-        torch.utils.deterministic.fill_uninitialized_memory = filling
-        cudnn.benchmark = benchmark
+        deterministic.fill_uninitialized_memory = filling
