@@ -10,19 +10,17 @@ from harness.documents.reading import (
     parse_value,
     read,
 )
-from harness.documents.validation import Problem, explain, keys_at, validate
+from harness.documents.validation import keys_at, validate
 from harness.documents.writing import dump_yaml
 
 __all__ = [
     "Document",
     "KeyPath",
     "Position",
-    "Problem",
     "canonical_json",
     "describe",
     "digest_of",
     "dump_yaml",
-    "explain",
     "keys_at",
     "parse",
     "parse_value",

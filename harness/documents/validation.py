@@ -40,7 +40,7 @@ def validate(model: type[Model], document: Document) -> Model:
     try:
         return model.model_validate_json(_as_json(document), strict=True)
     except ValidationError as error:
-        problems = explain(error, model, document.data)
+        problems = _explain(error, model, document.data)
     # A missing key has no place of its own and often follows from a misspelt one: it comes last.
     end_of_file = (sys.maxsize, 0)
     problems.sort(key=lambda problem: document.positions.get(problem.path, end_of_file))
@@ -48,7 +48,7 @@ def validate(model: type[Model], document: Document) -> Model:
     raise HarnessError("\n".join(lines))
 
 
-def explain(error: ValidationError, model: type[BaseModel], data: object) -> list[Problem]:
+def _explain(error: ValidationError, model: type[BaseModel], data: object) -> list[Problem]:
     """Return one problem for each path that pydantic complains about.
 
     Pydantic names the alternatives of a union inside the path; they are taken out, and what the

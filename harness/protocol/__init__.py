@@ -1,7 +1,6 @@
 """The benchmark: everything that must be equal for two numbers to be comparable."""
 
 from harness.protocol.document import (
-    DOCUMENTATION,
     OUTSIDE_DIGEST,
     Difference,
     content,
@@ -47,7 +46,6 @@ from harness.protocol.schema import (
 
 __all__ = [
     "COMPONENT_FIELDS",
-    "DOCUMENTATION",
     "IDENTITY",
     "OPTIMIZER_OPTIONS",
     "OUTSIDE_DIGEST",

@@ -19,8 +19,8 @@ from harness.errors import HarnessError, did_you_mean
 from harness.protocol.schema import Protocol, full_path
 
 FOLDER = Path("protocols")
-DOCUMENTATION = frozenset({"summary", "paper", "expected", "caveats"})
-OUTSIDE_DIGEST = DOCUMENTATION | {"seeds"}
+OUTSIDE_DIGEST = frozenset({"summary", "paper", "expected", "caveats", "seeds"})
+"""Documentation, and how often a run is repeated: they change no number."""
 
 
 class Difference(NamedTuple):

@@ -96,7 +96,8 @@ class Registry:
 
     def entries(self, kind: Kind) -> tuple[Entry, ...]:
         """Return the cards of one kind, sorted by name and origin."""
-        return tuple(entry for entry in self.cards if entry.kind == check_kind(kind))
+        checked = check_kind(kind)
+        return tuple(entry for entry in self.cards if entry.kind == checked)
 
     def get(self, kind: Kind, name: str) -> Entry:
         """Return the card called `name`, `distribution:name` or `entry_point:name`.
