@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from collections.abc import Iterator
 from collections.abc import Set as AbstractSet
 from contextlib import closing
@@ -94,7 +95,7 @@ def _zip_files(file: Path) -> Iterator[tuple[str, bytes]]:
             for name in archive.namelist():
                 if is_image(name.rsplit("/", 1)[-1]) and not name.startswith("__MACOSX"):
                     yield name.split("/", 1)[1], archive.read(name)
-    except (zipfile.BadZipFile, OSError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
         raise HarnessError(f"{file} is damaged: {error}", hint="get the file again") from error
 
 
