@@ -93,39 +93,64 @@ def require(
     return path
 
 
+def choose(weights: str, published: Mapping[str, WeightFile]) -> WeightFile | Path | None:
+    """Return what a protocol's `backbone.weights` means; None for random values.
+
+    Args:
+        weights: `none`, a key of `published`, or a path.
+        published: The weights on the backbone's card.
+
+    Raises:
+        HarnessError: Neither a published key nor a file.
+    """
+    if weights == NO_WEIGHTS:
+        return None
+    if weights in published:
+        return published[weights]
+    path = Path(weights).expanduser()
+    if not path.is_file():
+        names = [NO_WEIGHTS, *sorted(published)]
+        raise HarnessError(
+            f"backbone.weights {weights!r} is no file, and not one of {', '.join(names)}",
+            hint=did_you_mean(weights, names) or f"set backbone.weights: {names[-1]}",
+        )
+    return path
+
+
+def fingerprint(weights: str, published: Mapping[str, WeightFile]) -> str:
+    """Return what stands for initial weights in a run's key: `none`, or the digest of the file.
+
+    So a file that was trained again is another run, and one that was moved is not.
+
+    Raises:
+        HarnessError: As `choose` says, or the file cannot be read.
+    """
+    chosen = choose(weights, published)
+    if chosen is None:
+        return NO_WEIGHTS
+    return f"sha256:{_sha256(chosen) if isinstance(chosen, Path) else chosen.sha256.lower()}"
+
+
 def resolve(
     published: Mapping[str, WeightFile],
     context: BackboneContext,
     *,
     progress: ReportProgress | None = None,
 ) -> Path | None:
-    """Return the file that a protocol's `backbone.weights` means; None for random values.
+    """Return the file that holds the initial weights of a backbone; None for random values.
 
     Args:
         published: The weights on the backbone's card.
-        context: Holds `none`, a key of `published`, or a path.
+        context: What the protocol chose, and whether a missing file may be fetched.
         progress: Told about the bytes of a download.
 
     Raises:
-        HarnessError: Neither a published key nor a file, or as `require` says.
+        HarnessError: As `choose` and `require` say.
     """
-    if context.weights == NO_WEIGHTS:
-        return None
-    if context.weights in published:
-        return require(
-            published[context.weights],
-            context.folder,
-            download=context.download,
-            progress=progress,
-        )
-    path = Path(context.weights).expanduser()
-    if not path.is_file():
-        names = [NO_WEIGHTS, *sorted(published)]
-        raise HarnessError(
-            f"backbone.weights {context.weights!r} is no file, and not one of {', '.join(names)}",
-            hint=did_you_mean(context.weights, names) or f"set backbone.weights: {names[-1]}",
-        )
-    return path
+    chosen = choose(context.weights, published)
+    if chosen is None or isinstance(chosen, Path):
+        return chosen
+    return require(chosen, context.folder, download=context.download, progress=progress)
 
 
 def _places(file: WeightFile, folder: Path | None) -> tuple[Path, Path]:

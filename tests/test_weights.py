@@ -13,7 +13,16 @@ import pytest
 from harness.contracts import BackboneContext
 from harness.errors import HarnessError, MissingDataError
 from harness.specs import WeightFile
-from harness.weights import default_folder, fetch, file_name, locate, require, resolve
+from harness.weights import (
+    choose,
+    default_folder,
+    fetch,
+    file_name,
+    fingerprint,
+    locate,
+    require,
+    resolve,
+)
 
 CONTENT = bytes(range(256)) * 20_000  # 5 MB, several pieces
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -295,6 +304,22 @@ def test_a_path_is_taken_as_it_is(tmp_path: Path):
 )
 def test_other_words_are_refused(weights: str, hint: str):
     with pytest.raises(HarnessError, match="is no file, and not one of none, imagenet") as caught:
-        resolve({"imagenet": LOCAL}, BackboneContext(weights=weights))
+        choose(weights, {"imagenet": LOCAL})
 
     assert caught.value.hint == hint
+
+
+def test_a_fingerprint_follows_the_content_of_a_file_and_not_its_place(tmp_path: Path):
+    (tmp_path / "a.pt").write_bytes(b"first")
+    (tmp_path / "b.pt").write_bytes(b"first")
+    (tmp_path / "c.pt").write_bytes(b"second")
+
+    first, moved, second = (fingerprint(str(tmp_path / f"{name}.pt"), {}) for name in "abc")
+
+    assert first == moved == f"sha256:{hashlib.sha256(b'first').hexdigest()}"
+    assert second != first
+
+
+def test_fingerprints_of_published_weights_need_no_file():
+    assert fingerprint("none", {"imagenet": LOCAL}) == "none"
+    assert fingerprint("imagenet", {"imagenet": LOCAL}) == f"sha256:{SHA256[:8]}"

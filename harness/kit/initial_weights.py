@@ -66,7 +66,7 @@ def load_state_dict(path: Path) -> dict[str, Tensor]:
         what = "an empty one" if content == {} else f"a value of type {type(content).__name__}"
         raise HarnessError(f"{path} holds no state dict, but {what}")
     for name, value in content.items():
-        if not isinstance(value, torch.Tensor):
+        if not isinstance(value, Tensor) or not isinstance(name, str):
             raise HarnessError(
                 f"{path} holds no state dict: {name!r} is of type {type(value).__name__}",
                 hint=f"nest the state dict under {' or '.join(map(repr, WRAPPERS))}",
