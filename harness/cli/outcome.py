@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, cast
 
 import click
 
@@ -15,6 +15,29 @@ if TYPE_CHECKING:
     from harness.plan import Run
     from harness.store.writer import Store
 
+UNTRAINED = "untrained"
+COUNTS = {
+    "finished": "finished now",
+    "cached": "finished before",
+    "failed": "failed",
+    "interrupted": "interrupted (the same command goes on where it stopped)",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Test metrics of one finished run.
+
+    Attributes:
+        epoch: The selected one.
+        values: Of its encoder.
+        untrained: Of the encoder before any training; empty when it was not tested.
+    """
+
+    epoch: int
+    values: Mapping[str, float]
+    untrained: Mapping[str, float]
+
 
 class Outcome:
     """Remembers what matters at the end while events go by."""
@@ -22,7 +45,7 @@ class Outcome:
     def __init__(self, store: Store) -> None:
         """Begin with nothing heard."""
         self.store = store
-        self.finished: list[RunFinished] = []
+        self.scores: dict[str, Scores] = {}
         self.failed: list[RunFailed] = []
 
     def also_hears(self, listener: Listener) -> Listener:
@@ -31,7 +54,8 @@ class Outcome:
         def hear(event: Event) -> None:
             match event:
                 case RunFinished():
-                    self.finished.append(event)
+                    found = Scores(event.selected_epoch, event.values, event.untrained)
+                    self.scores[event.run.key] = found
                 case RunFailed():
                     self.failed.append(event)
                 case _:
@@ -46,19 +70,18 @@ class Outcome:
         if as_json:
             json_line({"event": "summary", **asdict(summary), "exit_code": code})
             return code
-        if self.finished:
-            columns(*results_table(self.finished))
-            click.echo()
-        counts = ", ".join(
-            f"{getattr(summary, name)} {words}"
-            for name, words in COUNTS.items()
-            if getattr(summary, name)
+        scores = (
+            {**stored_scores(self.store, runs), **self.scores} if summary.cached else self.scores
         )
-        click.echo(f"runs  {counts or 'none done'}")
-        for path in summary.paths if len(summary.paths) == 1 else ():
-            click.echo(f"rows  {path}")
-        if len(summary.paths) != 1:
-            click.echo(f"rows  {self.store.root}")
+        if scores:
+            columns(*results_table(runs, scores))
+            click.echo()
+        counts = [
+            f"{n} {words}" for name, words in COUNTS.items() if (n := getattr(summary, name))
+        ]
+        rows = summary.paths[0] if len(summary.paths) == 1 else self.store.root
+        click.echo(f"runs  {', '.join(counts) or 'none done'}")
+        click.echo(f"rows  {rows}")
         click.echo(f"next  {self.next_command(runs)}")
         return code
 
@@ -67,27 +90,46 @@ class Outcome:
         store = "" if str(self.store.root) == "runs" else f" --store {self.store.root}"
         if self.failed:
             return f"harness log {self.failed[0].run.key}{store}"
-        flags = " --smoke" * runs[0].smoke + " --deviations" * any(r.deviations for r in runs)
-        return f"harness leaderboard {runs[0].protocol.name}{flags}{store}"
+        if runs[0].smoke:
+            return f"harness log {runs[0].key}{store}"
+        flag = " --deviations" if any(run.deviations for run in runs) else ""
+        return f"harness leaderboard {runs[0].protocol.name}{flag}{store}"
 
 
-COUNTS = {
-    "finished": "finished now",
-    "cached": "finished before",
-    "failed": "failed",
-    "interrupted": "interrupted (type the same command to go on)",
-}
+def stored_scores(store: Store, runs: Iterable[Run]) -> dict[str, Scores]:
+    """Read the test metrics of the runs that the store has."""
+    from harness.store.database import query
+
+    keys = ", ".join(f"'{run.key}'" for run in runs)  # hexadecimal: nothing to quote
+    sql = (
+        "SELECT run_key, epoch, selected, name, value FROM metrics "  # noqa: S608
+        f"WHERE part = 'test' AND value IS NOT NULL AND run_key IN ({keys})"
+    )
+    found: dict[str, Scores] = {}
+    for row in query(store, sql).rows:
+        key, epoch, selected, name, value = cast("tuple[str, int, bool, str, float]", row)
+        scores = found.get(key, Scores(0, {}, {}))
+        if selected:
+            found[key] = replace(scores, epoch=epoch, values={**scores.values, name: value})
+        elif epoch == 0:
+            found[key] = replace(scores, untrained={**scores.untrained, name: value})
+    return found
 
 
-def results_table(finished: Sequence[RunFinished]) -> tuple[list[str], list[list[object]]]:
+def results_table(
+    runs: Sequence[Run], scores: Mapping[str, Scores]
+) -> tuple[list[str], list[list[object]]]:
     """Return header and rows: each run's test metrics, and the untrained encoder's below them."""
-    names = list(finished[0].values)
+    names = [name for name, _ in runs[0].metrics if name in next(iter(scores.values())).values]
     rows: list[list[object]] = []
-    for event in finished:
-        run = [event.run.method, event.run.fold, event.run.seed]
-        rows.append([*run, event.selected_epoch, *(f"{event.values[n]:.4f}" for n in names)])
-        if event.untrained:
-            rows.append([*run, "untrained", *(f"{event.untrained[n]:.4f}" for n in names)])
+    for run in runs:
+        if run.key not in scores:
+            continue
+        found, who = scores[run.key], [run.method, run.fold, run.seed]
+        rows.append([*who, found.epoch, *(f"{found.values[name]:.4f}" for name in names)])
+        if found.untrained:
+            before = [f"{found.untrained[name]:.4f}" for name in names]
+            rows.append([*who, UNTRAINED, *before])
     return ["method", "fold", "seed", "epoch", *names], rows
 
 

@@ -16,12 +16,15 @@ def json_line(record: Mapping[str, object]) -> None:
 
 
 def columns(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print rows as text columns of equal width, left-aligned, below a header."""
-    table = [list(header), *([str(cell) for cell in row] for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
-    for index, row in enumerate(table):
+    """Print rows as text columns of equal width below a header, as the tables of results look.
+
+    Those are rendered by `harness.report`, which is too heavy for commands that list plugins.
+    """
+    body = [[str(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(header, *body, strict=True)]
+    for row in [header, ["─" * width for width in widths], *body]:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        click.echo(click.style("  ".join(cells).rstrip(), bold=True if index == 0 else None))
+        click.echo("  ".join(cells).rstrip())
 
 
 def facts(pairs: Iterable[tuple[str, object]], *, indent: int = 0) -> None:

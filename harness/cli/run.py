@@ -99,9 +99,9 @@ def _print_plan(runs: Sequence[Run], settings: Settings, *, as_json: bool) -> in
 
 def _finished_keys(settings: Settings) -> frozenset[str]:
     """Return the keys the store holds; a store that does not exist yet holds none."""
-    from harness.store.writer import find_store, finished_keys
+    from harness.store.writer import MARKER, find_store, finished_keys
 
-    if not settings.store.exists():
+    if not (settings.store / MARKER).is_file():
         return frozenset()
     return finished_keys(find_store(settings.store))
 

@@ -27,15 +27,24 @@ class RunLog:
     epochs: Table
 
 
-def list_runs(store: Store, *, protocol: str | None = None, limit: int | None = None) -> Table:
+def list_runs(
+    store: Store,
+    *,
+    protocol: str | None = None,
+    status: str | None = None,
+    limit: int | None = None,
+) -> Table:
     """Return one row per attempt, newest first.
 
     Args:
         store: To read.
         protocol: Only of this name.
+        status: Only those that ended like this: ok, failed or interrupted.
         limit: Only so many.
     """
-    where = f"WHERE protocol = {literal(protocol)}" if protocol else ""
+    wanted = {"protocol": protocol, "status": status}
+    equal = [f"{name} = {literal(value)}" for name, value in wanted.items() if value is not None]
+    where = f"WHERE {' AND '.join(equal)}" if equal else ""
     most = f"LIMIT {limit}" if limit is not None else ""
     return query(
         store,

@@ -37,7 +37,7 @@ def test_show_as_json_carries_the_same(harness):
 
 
 def test_show_of_a_kind_lists_its_components(harness):
-    lines = harness("show", "backbone").out.splitlines()[1:]
+    lines = harness("show", "backbone").out.splitlines()[2:]
 
     assert {line.split()[0] for line in lines} == {"backbone"}
     assert "conv4" in [line.split()[1] for line in lines]
@@ -48,4 +48,4 @@ def test_no_plugin_but_the_core_is_loaded_when_the_list_is_empty(harness, monkey
 
     lines = harness("plugins").out.splitlines()
 
-    assert [line.split()[0] for line in lines[1:]] == ["dml-harness:core"]
+    assert [line.split()[0] for line in lines[2:]] == ["dml-harness:core"]
