@@ -11,7 +11,8 @@ import re
 import time
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import contextmanager
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
@@ -97,26 +98,36 @@ def _examine(
 ) -> tuple[PluginReport, list[ComponentSpec]]:
     """Load one plugin and return what is right and what is wrong with it."""
     problems: list[str] = []
+    traces: list[str] = []
     cards: list[ComponentSpec] = []
-    trace: str | None = None
     file: str | None = None
     start = time.perf_counter()
-    try:
+    with _kept(problems, traces):
         plugin = load()
         file = getattr(plugin, "__file__", None)
         manager = _manager()
         manager.register(plugin, str(origin))
         problems += _misspelt(manager, plugin)
         problems += _unmarked(manager, plugin)
-        for hook, kind in KIND_OF_HOOK.items():
-            for offered in getattr(manager.hook, hook)():
-                _accept(kind, hook, offered, cards, problems)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - the plugin border: anything may come
-        problems.append(f"{type(error).__name__}: {_first_line(error)}")
-        trace = traceback.format_exc()
+        for caller in manager.get_hookcallers(plugin) or []:
+            if caller.has_spec():
+                with _kept(problems, traces):
+                    _ask(caller, cards, problems)
     seconds = time.perf_counter() - start
     counts: dict[Kind, int] = dict(Counter(card.kind for card in cards))
+    trace = "\n".join(traces) or None
     return PluginReport(origin, counts, tuple(problems), trace, seconds, file), cards
+
+
+@contextmanager
+def _kept(problems: list[str], traces: list[str]) -> Generator[None]:
+    """Note whatever a plugin raises, even an exit, and go on."""
+    try:
+        yield
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the plugin border
+        first_line = (str(error).strip().splitlines() or ["no message"])[0]
+        problems.append(f"{type(error).__name__}: {first_line}")
+        traces.append(traceback.format_exc())
 
 
 def _manager() -> pluggy.PluginManager:
@@ -153,10 +164,11 @@ def _unmarked(manager: pluggy.PluginManager, plugin: object) -> list[str]:
     ]
 
 
-def _accept(
-    kind: Kind, hook: str, offered: object, cards: list[ComponentSpec], problems: list[str]
-) -> None:
-    """Keep the good cards of one hook and note what is wrong with the others."""
+def _ask(caller: pluggy.HookCaller, cards: list[ComponentSpec], problems: list[str]) -> None:
+    """Call one hook, keep its good cards and note what is wrong with the others."""
+    hook, kind = caller.name, KIND_OF_HOOK[caller.name]
+    answers = caller()
+    offered = answers[0] if answers else None  # pluggy leaves out an answer that is None
     if isinstance(offered, str | ComponentSpec) or not isinstance(offered, Iterable):
         problems.append(f"{hook} must return a list of cards, returned {type(offered).__name__}")
         return
@@ -189,7 +201,3 @@ def _wrong_fields(card: Any) -> str:  # noqa: ANN401 - dataclasses do not check 
 def _repeated(card: object, cards: Sequence[ComponentSpec]) -> str:
     same = [c for c in cards if isinstance(card, type(c)) and c.name == getattr(card, "name", "")]
     return f"{same[0].name} is registered twice" if same else ""
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip().splitlines() or ["no message"])[0]

@@ -189,6 +189,7 @@ def loss(name: str, **changes: object) -> LossSpec:
         pytest.param(loss("one"), "must return a list of cards, returned LossSpec", id="card"),
         pytest.param("hist", "must return a list of cards, returned str", id="text"),
         pytest.param(7, "must return a list of cards, returned int", id="number"),
+        pytest.param(None, "must return a list of cards, returned NoneType", id="no-return"),
         pytest.param([7], "expected LossSpec, got int", id="no-card"),
         pytest.param(
             [MinerSpec(name="a", summary="", build=build)],
@@ -214,6 +215,23 @@ def test_good_cards_next_to_a_bad_one_are_kept():
     registry = collect([(HERE, lambda: Offers([loss("good"), 7]))])
 
     assert [entry.name for entry in registry.entries("loss")] == ["good"]
+    assert registry.plugins[0].counts == {"loss": 1}
+
+
+class HalfBroken:
+    @hookimpl
+    def harness_miners(self) -> list[MinerSpec]:
+        raise OSError("no disk")
+
+    @hookimpl
+    def harness_losses(self) -> list[LossSpec]:
+        return [loss("good")]
+
+
+def test_a_hook_that_raises_leaves_the_other_hooks_of_its_plugin_alone():
+    registry = collect([(HERE, HalfBroken)])
+
+    assert registry.plugins[0].error == "OSError: no disk"
     assert registry.plugins[0].counts == {"loss": 1}
 
 
