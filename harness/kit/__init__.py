@@ -1,5 +1,6 @@
 """Parts that two or more plugins share; each has its own module.
 
-labels      checks on what an objective is given
-randomness  one generator for everything a component draws when it is built
+initial_weights  published weights or a user's own into a backbone
+labels           checks on what an objective is given
+randomness       one generator for everything a component draws when it is built
 """

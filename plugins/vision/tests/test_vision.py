@@ -206,7 +206,7 @@ def test_bn_inception_computes_what_pretrainedmodels_feeds_its_classifier(tmp_pa
 
     torch.manual_seed(0)
     whole = BNInception(num_classes=3)
-    published = {  # as old as the published file: (1, C) batch norms, no counters
+    published = {  # as torch 0.1 wrote it: (1, C) batch norms, no counters
         name: value[None] if "_bn." in name else value
         for name, value in whole.state_dict().items()
         if not name.endswith("num_batches_tracked")
