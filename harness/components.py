@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Annotated
+from math import inf
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
@@ -74,6 +75,9 @@ def harness_samplers() -> Iterable[SamplerSpec]:
 
 # --- metrics ------------------------------------------------------------------------------------
 
+REALITY_CHECK = "arXiv:2003.08505"
+REVISITING = "arXiv:2002.08473"
+
 
 class CutOffParams(Params):
     """Parameters of a metric that looks at the k nearest items."""
@@ -81,56 +85,105 @@ class CutOffParams(Params):
     k: Annotated[int, Field(ge=1, description="how many nearest items count")] = 1
 
 
-def _build_recall_at_k(params: CutOffParams, _: None) -> Metric:
-    """Build `recall_at_k`."""
-    from functools import partial
+class SpectrumParams(Params):
+    """Parameters of `spectral_decay`."""
 
-    from harness.evaluation.retrieval import recall_at_k
+    leave_out: Annotated[
+        int, Field(ge=0, description="how many of the largest singular values to leave out")
+    ] = 0
 
-    return partial(recall_at_k, k=params.k)
 
+def _from_evaluation(module: str, name: str) -> Callable[[Params, None], Metric]:
+    """Return the build of a function in `harness.evaluation`; parameters become keywords."""
 
-def _retrieval(name: str) -> Callable[[NoParams, None], Metric]:
-    """Return the build of a metric in `harness.evaluation.retrieval`."""
+    def build(params: Params, _: None) -> Metric:
+        from functools import partial
+        from importlib import import_module
 
-    def build(_: NoParams, __: None) -> Metric:
-        from harness.evaluation import retrieval
-
-        return getattr(retrieval, name)
+        function = getattr(import_module(f"harness.evaluation.{module}"), name)
+        return partial(function, **params.model_dump())
 
     return build
+
+
+def _metric(module: str, name: str, summary: str, **facts: Any) -> MetricSpec:  # noqa: ANN401 - fields of the card
+    """Return the card of a metric whose function has the same name."""
+    return MetricSpec(name=name, summary=summary, build=_from_evaluation(module, name), **facts)
+
+
+def _retrieval_metrics() -> list[MetricSpec]:
+    at_k = {"params": CutOffParams}
+    check = {"paper": REALITY_CHECK}
+    rows: list[tuple[str, str, dict[str, Any]]] = [
+        ("map_at_r", "mean average precision at R", check),
+        ("r_precision", "mean precision among the R nearest", check),
+        ("precision_at_1", "share of queries whose nearest item is of their class", {}),
+        ("recall_at_k", "share of queries with an item of their class among the k nearest", at_k),
+        ("mean_reciprocal_rank", "mean of one over the rank of the nearest item of the class", {}),
+        ("mean_average_precision", "mean average precision over the whole gallery", {}),
+        ("map_at_k", "mean average precision at a fixed k, at least the largest R", at_k),
+        ("macro_map_at_r", "map_at_r with every class weighted equally", {}),
+        ("macro_r_precision", "r_precision with every class weighted equally", {}),
+        ("macro_precision_at_1", "precision_at_1 with every class weighted equally", {}),
+        ("macro_recall_at_k", "recall_at_k with every class weighted equally", at_k),
+    ]
+    return [_metric("retrieval", name, summary, **facts) for name, summary, facts in rows]
+
+
+def _rdml_metrics() -> list[MetricSpec]:
+    """Return metrics as the authors of arXiv:2002.08473 define them, where that differs."""
+    rows: list[tuple[str, str, dict[str, Any]]] = [
+        ("rdml_recall_at_k", "recall_at_k where lone queries score 0", {"params": CutOffParams}),
+        ("rdml_map", "average precision over the class size with the query", {}),
+        ("rdml_map_1000", "rdml_map cut off at rank 1000", {}),
+        ("rdml_map_lim", "rdml_map cut off at rank 1023", {}),
+        ("rdml_map_c", "rdml_map cut off at the class size", {}),
+    ]
+    return [
+        _metric("retrieval", name, summary, paper=REVISITING, **facts)
+        for name, summary, facts in rows
+    ]
+
+
+def _space_metrics() -> list[MetricSpec]:
+    """Return metrics of clusters and of how embeddings lie in space."""
+    distance = {"paper": REVISITING, "bounds": (0.0, 2.0), "higher_is_better": False}
+    decay = {"paper": REVISITING, "bounds": (0.0, inf), "higher_is_better": False}
+    rows: list[tuple[str, str, str, dict[str, Any]]] = [
+        ("clustering", "nmi", "mutual information of classes and k-means clusters", {}),
+        ("clustering", "ami", "the same, adjusted for chance", {"bounds": (-1.0, 1.0)}),
+        ("clustering", "pairwise_f1", "F1 of pairs in one cluster against pairs in one class", {}),
+        ("diagnostics", "intra_class_distance", "mean cosine distance inside classes", distance),
+        (
+            "diagnostics",
+            "inter_class_distance",
+            "mean cosine distance of class centres",
+            {
+                **distance,
+                "higher_is_better": True,
+            },
+        ),
+        ("diagnostics", "intra_inter_ratio", "intra- over inter-class distance", decay),
+        (
+            "diagnostics",
+            "spectral_decay",
+            "divergence of the singular values from uniform",
+            {
+                **decay,
+                "params": SpectrumParams,
+            },
+        ),
+        (
+            "diagnostics",
+            "spectral_decay_reverse",
+            "divergence of uniform from the spectrum",
+            decay,
+        ),
+    ]
+    return [_metric(module, name, summary, **facts) for module, name, summary, facts in rows]
 
 
 @hookimpl
 def harness_metrics() -> Iterable[MetricSpec]:
     """Register the metrics; formulas are in the docstrings of the functions they build."""
-    return [
-        MetricSpec(
-            name="map_at_r",
-            summary="mean average precision at R",
-            paper="arXiv:2003.08505",
-            build=_retrieval("map_at_r"),
-        ),
-        MetricSpec(
-            name="r_precision",
-            summary="mean precision among the R nearest",
-            paper="arXiv:2003.08505",
-            build=_retrieval("r_precision"),
-        ),
-        MetricSpec(
-            name="precision_at_1",
-            summary="share of queries whose nearest item is of their class",
-            build=_retrieval("precision_at_1"),
-        ),
-        MetricSpec(
-            name="recall_at_k",
-            summary="share of queries with an item of their class among the k nearest",
-            params=CutOffParams,
-            build=_build_recall_at_k,
-        ),
-        MetricSpec(
-            name="mean_reciprocal_rank",
-            summary="mean of one over the rank of the nearest item of the class",
-            build=_retrieval("mean_reciprocal_rank"),
-        ),
-    ]
+    return [*_retrieval_metrics(), *_rdml_metrics(), *_space_metrics()]

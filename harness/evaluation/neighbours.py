@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from functools import cache
 
 import torch
 from jaxtyping import Float
@@ -65,7 +66,7 @@ def rank(
         neighbor_ids=gallery.sample_ids[facts.neighbor_rows].cpu(),
         neighbor_distances=_neighbor_distances(problem, facts).cpu(),
         distance=_name(distance),
-        precision_sum=precision_sum,
+        precision_sum=cache(precision_sum),
     )
 
 

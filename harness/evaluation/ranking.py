@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from harness.evaluation.embedding import Embeddings
+from harness.evaluation.kmeans import kmeans
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,3 +87,8 @@ class Ranking:
     def r_precision(self) -> Float[Tensor, " q"]:
         """Hits among the first R over R, in [0, 1]; 0 for a lone query."""
         return self.hits_at_r.to(torch.float64) / self.num_relevant.clamp(min=1)
+
+    @cached_property
+    def clusters(self) -> Int[Tensor, " q"]:
+        """Cluster of each query: k-means with as many clusters as the queries have classes."""
+        return kmeans(self.query.values, len(torch.unique(self.query.labels)))

@@ -22,7 +22,7 @@ from torch import Tensor
 from harness.contracts import Distance
 
 COARSE, FINE = torch.float32, torch.float64
-_PAIRS_AT_ONCE = 1 << 14
+_CACHED = 1 << 18  # numbers that fit into a processor's cache: pairs are scored so many at once
 _MANY_PAIRS = 1 << 20
 
 
@@ -60,12 +60,14 @@ class Formula:
 
     Attributes:
         factors: (Q, D), (G, D) and the floating type wanted -> `Factors`.
-        exact: (P, D), (P, D) float64 -> (P,) scores.
+        product: (P, D), (P, D) float64 -> (P,) exact scores, but for the lengths.
+        lengths: (N, D) float64 -> (N,); exact scores are products over both lengths.
         to_distance: Scores -> distances.
     """
 
     factors: Callable[[Tensor, Tensor, torch.dtype], Factors]
-    exact: Callable[[Tensor, Tensor], Tensor]
+    product: Callable[[Tensor, Tensor], Tensor]
+    lengths: Callable[[Tensor], Tensor]
     to_distance: Callable[[Tensor], Tensor]
 
 
@@ -79,6 +81,8 @@ class ProductScorer:
         self.factors = formula.factors(query, gallery, dtype)
         self._formula = formula
         self._query, self._gallery = query, gallery
+        self._query_lengths = _by_rows(formula.lengths, query)
+        self._gallery_lengths = _by_rows(formula.lengths, gallery)
         self._error = product_error(*self.factors)
 
     def block(self, queries: Tensor | slice) -> Float[Tensor, "b g"]:
@@ -89,13 +93,20 @@ class ProductScorer:
         """Return the largest |fast - exact| of each query's scores."""
         return self._error[queries]
 
-    def exact(self, query: Tensor, gallery: Tensor, fast: Tensor) -> Float[Tensor, " p"]:
+    def exact(self, query: Tensor, gallery: Tensor, fast: Tensor) -> Float[Tensor, " p"]:  # noqa: ARG002 - computed anew
         """Return the exact scores of the pairs (query[i], gallery[i])."""
         if len(query) > _MANY_PAIRS:
             return self._exact_of_distinct(query, gallery)
-        pairs = zip(query.split(_PAIRS_AT_ONCE), gallery.split(_PAIRS_AT_ONCE), strict=True)
-        found = [self._formula.exact(self._query[q], self._gallery[g]) for q, g in pairs]
-        return torch.cat(found) if found else fast.double()
+        return self._exact_of(query, gallery)
+
+    def _exact_of(self, query: Tensor, gallery: Tensor) -> Float[Tensor, " p"]:
+        at_once = max(1, _CACHED // self._query.shape[1])
+        found = [
+            self._formula.product(self._query[q].double(), self._gallery[g].double())
+            for q, g in zip(query.split(at_once), gallery.split(at_once), strict=True)
+        ]
+        scale = self._query_lengths[query] * self._gallery_lengths[gallery]
+        return torch.cat([scale[:0], *found]) / scale
 
     def _exact_of_distinct(self, query: Tensor, gallery: Tensor) -> Float[Tensor, " p"]:
         """Score each distinct pair once: many pairs in doubt come from collapsed embeddings."""
@@ -104,11 +115,7 @@ class ProductScorer:
         first[twins] = torch.arange(len(twins), device=twins.device)
         key = query * len(first) + twins[gallery]
         distinct, which = torch.unique(key, return_inverse=True)
-        query, gallery = distinct // len(first), first[distinct % len(first)]
-        pairs = zip(query.split(_PAIRS_AT_ONCE), gallery.split(_PAIRS_AT_ONCE), strict=True)
-        return torch.cat(
-            [self._formula.exact(self._query[q], self._gallery[g]) for q, g in pairs]
-        )[which]
+        return self._exact_of(distinct // len(first), first[distinct % len(first)])[which]
 
     def to_distance(self, scores: Tensor) -> Tensor:
         """Return the distances that people read."""
@@ -159,6 +166,12 @@ def product_error(query: Tensor, gallery: Tensor) -> Float[Tensor, " q"]:
     return scale * query.norm(dim=1) * (1 + 64 * unit)  # the norms are rounded as well
 
 
+def _by_rows(function: Callable[[Tensor], Tensor], values: Tensor) -> Tensor:
+    """Apply a function of float64 rows in blocks that stay in the cache."""
+    at_once = max(1, _CACHED // values.shape[1])
+    return torch.cat([function(rows.double()) for rows in values.split(at_once)])
+
+
 def _length(values: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
     """Return L2 norms; 1 for a zero vector, whose cosine with everything is then 0."""
     norm = values.square().sum(1).sqrt()
@@ -166,17 +179,15 @@ def _length(values: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
 
 
 def _cosine_factors(query: Tensor, gallery: Tensor, dtype: torch.dtype) -> Factors:
-    def unit(values: Tensor) -> Tensor:
-        values = values.double()
-        return (values / _length(values).unsqueeze(1)).to(dtype)
+    def unit(rows: Tensor) -> Tensor:
+        return (rows / _length(rows).unsqueeze(1)).to(dtype)
 
-    left = unit(query)
-    return Factors(left, left if gallery is query else unit(gallery))
+    left = _by_rows(unit, query)
+    return Factors(left, left if gallery is query else _by_rows(unit, gallery))
 
 
-def _cosine_exact(query: Tensor, gallery: Tensor) -> Tensor:
-    query, gallery = query.double(), gallery.double()
-    return (query * gallery).sum(1) / (_length(query) * _length(gallery))
+def _dot(query: Tensor, gallery: Tensor) -> Tensor:
+    return query.mul_(gallery).sum(1)
 
 
 def _euclidean_factors(query: Tensor, gallery: Tensor, dtype: torch.dtype) -> Factors:
@@ -184,27 +195,39 @@ def _euclidean_factors(query: Tensor, gallery: Tensor, dtype: torch.dtype) -> Fa
 
     Distances do not depend on the origin, but rounding does: it is least near the mean.
     """
-    origin = gallery.double().mean(0)
+    origin = gallery.mean(0, dtype=FINE)
 
-    def parts(values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        moved = values.double() - origin
+    def parts(rows: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        moved = rows - origin
         half = -0.5 * moved.square().sum(1, keepdim=True)
         return moved, half, torch.ones_like(half)
 
-    x, half_x, one_x = parts(query)
-    y, half_y, one_y = parts(gallery)
-    left, right = torch.cat([x, half_x, one_x], 1), torch.cat([y, one_y, half_y], 1)
-    return Factors(left.to(dtype), right.to(dtype))
+    def left(rows: Tensor) -> Tensor:
+        moved, half, one = parts(rows)
+        return torch.cat([moved, half, one], 1).to(dtype)
+
+    def right(rows: Tensor) -> Tensor:
+        moved, half, one = parts(rows)
+        return torch.cat([moved, one, half], 1).to(dtype)
+
+    return Factors(_by_rows(left, query), _by_rows(right, gallery))
 
 
-def _euclidean_exact(query: Tensor, gallery: Tensor) -> Tensor:
-    return -0.5 * (query.double() - gallery.double()).square().sum(1)
+def _half_square(query: Tensor, gallery: Tensor) -> Tensor:
+    return query.sub_(gallery).square_().sum(1).mul_(-0.5)
+
+
+def _ones(values: Tensor) -> Tensor:
+    return torch.ones_like(values[:, 0])
 
 
 FORMULAS = {
-    "cosine": Formula(_cosine_factors, _cosine_exact, lambda score: 1 - score),
+    "cosine": Formula(_cosine_factors, _dot, _length, lambda score: 1 - score),
     "euclidean": Formula(
-        _euclidean_factors, _euclidean_exact, lambda score: (-2 * score).clamp(min=0).sqrt()
+        _euclidean_factors,
+        _half_square,
+        _ones,
+        lambda score: (-2 * score).clamp(min=0).sqrt(),
     ),
 }
 
