@@ -259,8 +259,8 @@ class SampleTable:
         sample_id: (N,) int64, unique and stable: the same image has the same id on every machine.
         label: (N,) int64 class ids as the data set numbers them (CUB and Cars from 1).
         class_names: One name per class id that occurs.
-        part: (N,) official part of each row: "train", "test", "query", "gallery", or "" where the
-            data set defines none.
+        part: (N,) official part of each row: "train", "val", "test", "query", "gallery", or ""
+            where the data set defines none.
         root: Folder that `paths` are relative to.
         paths: (N,) relative POSIX paths.
         images: (N, H, W) or (N, H, W, 3) uint8.

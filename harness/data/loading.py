@@ -2,196 +2,28 @@
 
 What a batch holds is a function of (seed, epoch, rows): each image draws from a stream of its own,
 named after the epoch, its sample id and how often the epoch has used it before.
-
-Shapes: B batch, C channels, H height, W width, n rows of a part.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from random import Random
-from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
 from harness.contracts import Sampler, SampleTable, Split
-from harness.data.images import PreparedImages, about_image
+from harness.data.images import PreparedImages
+from harness.data.reading import BatchReader, ImageBatch, Request, Rows
 from harness.data.splits import TrainLabels, training_labels
-from harness.data.transforms import Pipeline, pixels_of
+from harness.data.transforms import Pipeline
+from harness.data.workers import WorkerPool
 from harness.errors import HarnessError
 from harness.protocol import Transforms, TransformStep
-from harness.seeding import derive_seed
 from harness.specs import Preprocessing
-
-Rows = NDArray[np.int64]
 
 MEMORY_BYTES = 256 * 2**20
 """Most that the kept images of one pipeline (train, eval) take, all its workers together."""
-
-
-@dataclass(frozen=True, slots=True)
-class ImageBatch:
-    """One batch, on the CPU.
-
-    Attributes:
-        images: (B, C, H, W) float32, as the backbone expects them.
-        labels: (B,) int64; in [0, C) for training, the data set's class ids for evaluation.
-        sample_index: (B,) int64; rows of the training part, or sample ids for evaluation.
-    """
-
-    images: Tensor
-    labels: Tensor
-    sample_index: Tensor
-
-    def pin_memory(self) -> ImageBatch:
-        """Return the batch in page-locked memory; torch's DataLoader calls this by its name."""
-        return ImageBatch(
-            self.images.pin_memory(), self.labels.pin_memory(), self.sample_index.pin_memory()
-        )
-
-
-class Request(NamedTuple):
-    """What one batch is made of; small, because it travels to worker processes.
-
-    Attributes:
-        rows: (B,) rows of the table.
-        labels: (B,) what the batch has as labels.
-        sample_index: (B,) what the batch has as `sample_index`.
-        epoch: Names the random streams.
-        uses: How often the epoch has used each row before.
-    """
-
-    rows: Rows
-    labels: Rows
-    sample_index: Rows
-    epoch: int
-    uses: Sequence[int]
-
-
-class BatchReader(Dataset["ImageBatch | HarnessError"]):
-    """Turns requests into batches, in this process or in a worker."""
-
-    def __init__(self, images: PreparedImages, *, seed: int) -> None:
-        """Read from `images`; random streams derive from `seed`."""
-        self._images = images
-        self._seed = seed
-
-    def __getitem__(self, request: Request) -> ImageBatch | HarnessError:
-        """Return the batch, or the error, which torch would wrap into a worker's traceback."""
-        try:
-            return self.batch(request)
-        except HarnessError as error:
-            return error
-
-    def batch(self, request: Request) -> ImageBatch:
-        """Return the batch of a request.
-
-        Raises:
-            HarnessError: An image is unreadable or does not fit the pipeline.
-        """
-        sample_ids = self._images.table.sample_id[request.rows].tolist()
-        pixels = [
-            self._pixels(row, request.epoch, sample_id, uses)
-            for row, sample_id, uses in zip(
-                request.rows.tolist(), sample_ids, request.uses, strict=True
-            )
-        ]
-        return ImageBatch(
-            self._images.pipeline.tensors(pixels),
-            torch.from_numpy(request.labels),
-            torch.from_numpy(request.sample_index),
-        )
-
-    def _pixels(self, row: int, epoch: int, sample_id: int, uses: int) -> NDArray[np.uint8]:
-        image = self._images[row]
-        pipeline = self._images.pipeline
-        if not pipeline.suffix:
-            return pixels_of(image)
-        # A row that a sampler repeats must not come as the same crop twice.
-        repeat = (uses,) if uses else ()
-        rng = Random(derive_seed(self._seed, "augment", epoch, sample_id, *repeat))  # noqa: S311
-        try:
-            return pipeline.finish(image, rng)
-        except HarnessError as error:
-            raise about_image(error, self._images.table, row) from error
-
-
-class RequestStream:
-    """What torch's loader takes for a sampler: the requests that are wanted at the moment.
-
-    An object of its own, because a cycle pool -> loader -> pool would be left to the garbage
-    collector, which stops worker processes in an order that makes it wait for them.
-    """
-
-    def __init__(self) -> None:
-        """Want nothing yet."""
-        self.requests: Iterable[Request] = ()
-
-    def __iter__(self) -> Iterator[Request]:
-        """Start the current requests."""
-        return iter(self.requests)
-
-
-class WorkerPool:
-    """Worker processes that read one stream of requests after the other, in order."""
-
-    def __init__(self, reader: BatchReader, *, workers: int, pin: bool, keep: bool) -> None:
-        """Start nothing yet; `keep` lets the workers wait for the next stream."""
-        self._reader = reader
-        self._workers = workers
-        self._pin = pin
-        self._keep = keep
-        self._stream = RequestStream()
-        self._loader = self._new_loader()
-
-    def _new_loader(self) -> DataLoader[ImageBatch | HarnessError]:
-        return DataLoader(
-            self._reader,
-            batch_size=None,  # a request is a batch already
-            sampler=self._stream,
-            num_workers=self._workers,
-            persistent_workers=self._keep,
-            collate_fn=_unchanged,
-            pin_memory=self._pin,
-            # The loader draws a seed for its workers, which must not come from the global stream.
-            generator=torch.Generator().manual_seed(0),
-        )
-
-    def batches(self, requests: Iterable[Request]) -> Iterator[ImageBatch]:
-        """Yield the batch of each request; a stream ends the one before it.
-
-        Raises:
-            HarnessError: As `BatchReader.batch`, or a worker died.
-        """
-        self._stream.requests = requests
-        try:
-            yield from self._read(requests)
-        except HarnessError:
-            self._loader = self._new_loader()  # lets the workers go, even if the error is kept
-            raise
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-            self._loader = self._new_loader()
-            message = f"an image loading worker died: {str(error).splitlines()[0]}"
-            raise HarnessError(message, hint="use fewer workers; --workers 0 uses none") from error
-
-    def _read(self, requests: Iterable[Request]) -> Iterator[ImageBatch]:
-        for batch in self._loader:
-            assert self._stream.requests is requests, "two epochs are read at the same time"
-            if isinstance(batch, HarnessError):
-                # A copy: an error that a local of its own frame holds is a cycle too.
-                raise HarnessError(batch.message, hint=batch.hint)
-            yield batch
-
-
-def _unchanged(batch: object) -> object:
-    return batch
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,16 +14,11 @@ import torch
 
 from harness.contracts import SampleTable
 from harness.data.images import PreparedImages
-from harness.data.loading import (
-    BatchReader,
-    ImageBatch,
-    Loaders,
-    Request,
-    WorkerPool,
-    make_loaders,
-)
+from harness.data.loading import Loaders, make_loaders
+from harness.data.reading import BatchReader, ImageBatch, Request
 from harness.data.splits import assign
 from harness.data.transforms import Pipeline
+from harness.data.workers import WorkerPool
 from harness.errors import HarnessError
 from harness.protocol import SplitRule, Transforms
 from harness.specs import Preprocessing
@@ -238,6 +234,17 @@ def test_an_image_that_does_not_fit_the_pipeline_is_named(on_disk):
         list(loaders_of(on_disk, transforms=crop).train(0))
 
     assert "resize" in str(caught.value.hint)
+
+
+def test_a_reader_can_be_sent_to_a_process_that_is_no_fork(on_disk):
+    loaders = loaders_of(on_disk, memory=1000)
+    list(loaders.train(0))
+    rows = np.arange(3)
+    request = Request(rows, rows, rows, 2, [0, 0, 1])
+
+    sent = pickle.loads(pickle.dumps(loaders.train_reader))
+
+    assert equal([sent.batch(request)], [loaders.train_reader.batch(request)])
 
 
 class Dying(BatchReader):

@@ -15,7 +15,8 @@ from torchvision.transforms import InterpolationMode, RandomResizedCrop
 from torchvision.transforms import functional as F  # noqa: N812 - its usual name
 
 from harness import protocol
-from harness.data import transforms as ours
+from harness.data import steps as ours
+from harness.data.transforms import Pipeline, to_eight_bits
 from harness.errors import HarnessError
 from harness.protocol import Transforms
 from harness.specs import Preprocessing
@@ -33,9 +34,9 @@ def same(first: Image.Image, second: Image.Image) -> bool:
     return first.mode == second.mode and np.array_equal(np.asarray(first), np.asarray(second))
 
 
-def pipeline_of(*steps: dict[str, object], preprocessing: Preprocessing = PLAIN) -> ours.Pipeline:
+def pipeline_of(*steps: dict[str, object], preprocessing: Preprocessing = PLAIN) -> Pipeline:
     parsed = Transforms.model_validate({"train": steps, "eval": []}).train
-    return ours.Pipeline.of(parsed, preprocessing)
+    return Pipeline.of(parsed, preprocessing)
 
 
 sides = st.integers(1, 60)
@@ -293,7 +294,7 @@ def test_white_is_white_in_every_mode(mode, channels, planes):
 def test_sixteen_bits_keep_their_grey_levels():
     image = Image.fromarray(np.array([[0, 256, 32_768, 65_535]], np.uint16))
 
-    pixels = np.asarray(ours.to_eight_bits(image, "rgb"))
+    pixels = np.asarray(to_eight_bits(image, "rgb"))
 
     assert pixels.tolist() == [[0, 1, 128, 255]]
 
@@ -314,4 +315,4 @@ def test_a_card_whose_mean_does_not_fit_is_refused():
 
 def test_a_mode_without_a_way_to_grey_is_refused():
     with pytest.raises(HarnessError, match="mode LAB cannot become L"):
-        ours.to_eight_bits(Image.new("LAB", (2, 2)), "gray")
+        to_eight_bits(Image.new("LAB", (2, 2)), "gray")

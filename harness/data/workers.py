@@ -1,0 +1,84 @@
+"""Worker processes that read images, and how they start, wait, fail and end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch.utils.data import DataLoader
+
+from harness.data.reading import BatchReader, ImageBatch, Request
+from harness.errors import HarnessError
+
+
+class RequestStream:
+    """What torch's loader takes for a sampler: the requests that are wanted at the moment.
+
+    An object of its own, because a cycle pool -> loader -> pool would be left to the garbage
+    collector, which stops worker processes in an order that makes it wait for them.
+    """
+
+    def __init__(self) -> None:
+        """Want nothing yet."""
+        self.requests: Iterable[Request] = ()
+
+    def __iter__(self) -> Iterator[Request]:
+        """Start the current requests."""
+        return iter(self.requests)
+
+
+class WorkerPool:
+    """Worker processes that read one stream of requests after the other, in order."""
+
+    def __init__(self, reader: BatchReader, *, workers: int, pin: bool, keep: bool) -> None:
+        """Start nothing yet; `keep` lets the workers wait for the next stream."""
+        self._reader = reader
+        self._workers = workers
+        self._pin = pin
+        self._keep = keep
+        self._stream = RequestStream()
+        self._loader = self._new_loader()
+
+    def _new_loader(self) -> DataLoader[ImageBatch | HarnessError]:
+        return DataLoader(
+            self._reader,
+            batch_size=None,  # a request is a batch already
+            sampler=self._stream,
+            num_workers=self._workers,
+            persistent_workers=self._keep,
+            collate_fn=_unchanged,
+            pin_memory=self._pin,
+            # The loader draws a seed for its workers, which must not come from the global stream.
+            generator=torch.Generator().manual_seed(0),
+        )
+
+    def batches(self, requests: Iterable[Request]) -> Iterator[ImageBatch]:
+        """Yield the batch of each request; a stream ends the one before it.
+
+        Raises:
+            HarnessError: As `BatchReader.batch`, or a worker died.
+        """
+        self._stream.requests = requests
+        try:
+            yield from self._read(requests)
+        except HarnessError:
+            self._loader = self._new_loader()  # lets the workers go, even if the error is kept
+            raise
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            self._loader = self._new_loader()
+            message = f"an image loading worker died: {str(error).splitlines()[0]}"
+            raise HarnessError(message, hint="use fewer workers; --workers 0 uses none") from error
+
+    def _read(self, requests: Iterable[Request]) -> Iterator[ImageBatch]:
+        for batch in self._loader:
+            assert self._stream.requests is requests, "two epochs are read at the same time"
+            if isinstance(batch, HarnessError):
+                # A copy: an error that a local of its own frame holds is a cycle too.
+                raise HarnessError(batch.message, hint=batch.hint)
+            yield batch
+
+
+def _unchanged(batch: object) -> object:
+    return batch
