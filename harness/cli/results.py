@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import click
 
@@ -97,7 +97,7 @@ def log(run: str, *, as_json: bool, settings: Settings) -> None:
     if as_json:
         json_line(_log_record(found))
     else:
-        _print_log(found)
+        _print_log(found, find_store(settings.store).root)
 
 
 @command()
@@ -149,13 +149,31 @@ def _log_record(found: RunLog) -> dict[str, object]:
     }
 
 
-def _print_log(found: RunLog) -> None:
+def _print_log(found: RunLog, root: Path) -> None:
     """Print what is known about an attempt, then its metrics, then its training curve."""
-    from harness.report.tables import cell_text, render
+    from harness.report.tables import render
 
     (attempt,) = found.facts.records()
-    facts((name, cell_text(value)) for name, value in attempt.items() if value not in ([], "{}"))
+    facts((name, _fact_text(value)) for name, value in attempt.items() if name != "files")
+    trace = root / "work" / str(attempt["run_key"]) / "traceback.txt"
+    if attempt["status"] == "failed" and trace.is_file():
+        facts([("traceback", trace)])
     for table in (found.metrics, found.epochs):
         if table.rows:
             click.echo()
             click.echo(render(table, "table"))
+
+
+def _fact_text(value: object) -> str:
+    """Return a cell on one line; a list of records as its values, one record after the other."""
+    from harness.report.tables import cell_text
+
+    if not isinstance(value, list):
+        return "" if value == "{}" else cell_text(value)
+    items = cast("list[object]", value)
+    return ", ".join(
+        " ".join(map(str, cast("dict[str, object]", item).values()))
+        if isinstance(item, dict)
+        else str(item)
+        for item in items
+    )

@@ -120,12 +120,16 @@ def render_leaderboard(leaderboard: Leaderboard, style: str, *, every: bool = Fa
         return to_csv(board_table(newest))
     shown = leaderboard.boards if every else (newest,)
     blocks = [
-        "\n".join([board_title(board), "", render(_marked(board), style), *board_notes(board)])
+        "\n".join([board_title(board), "", _rows_text(board, style), *board_notes(board)])
         for board in shown
     ]
     if older and not every:
         blocks += ["\n".join(["Not comparable with these, and not shown:", *map(_mention, older)])]
     return "\n\n".join(blocks)
+
+
+def _rows_text(board: Board, style: str) -> str:
+    return render(_marked(board), style) if board.rows else "No run counts yet."
 
 
 def _marked(board: Board) -> Table:
