@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from concurrent.futures import TimeoutError as OutOfTimeError
 from dataclasses import dataclass
@@ -14,7 +14,15 @@ import duckdb
 from harness.errors import HarnessError
 from harness.store.inventory import Inventory, reads_well, take_inventory
 from harness.store.sandbox import check_selects, readable
-from harness.store.views import HEADLINES, VIEW_DOCS, Metric, column_doc, create_statements
+from harness.store.views import (
+    HEADLINES,
+    SOURCES,
+    VIEW_DOCS,
+    Metric,
+    column_doc,
+    create_statement,
+    views_behind,
+)
 from harness.store.writer import Store
 
 logger = logging.getLogger(__name__)
@@ -22,18 +30,6 @@ logger = logging.getLogger(__name__)
 MOST_ROWS = 1_000_000
 MOST_SECONDS = 600.0
 _MOST_SEEDS = 1_000  # length of the table of t quantiles
-
-_TABLES_OF_VIEW: Mapping[str, tuple[str, ...]] = {
-    "metrics": ("metrics",),
-    "results": ("metrics",),
-    "leaderboard": ("metrics",),
-    "epochs": ("epochs",),
-    "queries": ("queries",),
-    "all_metrics": ("metrics",),
-    "all_epochs": ("epochs",),
-    "all_queries": ("queries",),
-}
-
 
 _USERS_ERRORS = (
     duckdb.ParserException,
@@ -63,15 +59,9 @@ class Table:
             yield dict(zip(self.columns, row, strict=True))
 
 
-def connect(store: Store, *, views: Iterable[str] = tuple(VIEW_DOCS)) -> duckdb.DuckDBPyConnection:
-    """Return an in-memory database with every view, locked down to the store's own files.
-
-    Args:
-        store: To read.
-        views: Those that will be asked; the others exist but may be empty.
-    """
-    asked = frozenset(views)
-    return _connect(take_inventory(store, _tables_of(asked)), asked)
+def connect(store: Store) -> duckdb.DuckDBPyConnection:
+    """Return an in-memory database with every view, locked down to the store's own files."""
+    return _filled(_empty(), take_inventory(store), views_behind(VIEW_DOCS))
 
 
 def query(
@@ -88,35 +78,30 @@ def query(
     Raises:
         HarnessError: The statement does something else, is wrong, too long or too slow.
     """
-    views = check_selects(sql)
-    inventory = take_inventory(store, _tables_of(views))
+    database = _empty()
+    views = views_behind(check_selects(sql, parser=database))
+    inventory = take_inventory(store, [SOURCES[view] for view in views if view in SOURCES])
     _warn(inventory.damaged)
     try:
-        return _run(inventory, sql, views, most_rows=most_rows, seconds=seconds)
+        return _run(_filled(database, inventory, views), sql, most_rows=most_rows, seconds=seconds)
     except duckdb.Error as error:
         sound = None if isinstance(error, _USERS_ERRORS) else _without_unreadable(inventory)
         if sound is None:
             raise readable(error) from error
-    return _run(sound, sql, views, most_rows=most_rows, seconds=seconds)
+    return _run(_filled(_empty(), sound, views), sql, most_rows=most_rows, seconds=seconds)
 
 
 def describe_views(store: Store) -> Table:
     """Return every column of every view, with its type and its meaning."""
-    inventory = take_inventory(store)
-    metrics = _metrics_of(inventory)
-    database = _connect(inventory, frozenset(VIEW_DOCS))
     rows: list[tuple[object, ...]] = []
-    for view in VIEW_DOCS:
-        for name, type_, *_ in database.execute(f"DESCRIBE {view}").fetchall():
-            rows.append((view, name, type_, column_doc(view, name, metrics)))
+    with connect(store) as database:
+        for view in VIEW_DOCS:
+            for name, type_, *_ in database.execute(f"DESCRIBE {view}").fetchall():
+                rows.append((view, name, type_, column_doc(view, name)))
     return Table(("view", "column", "type", "meaning"), tuple(rows))
 
 
-def _tables_of(views: Iterable[str]) -> tuple[str, ...]:
-    return ("runs", *sorted({t for view in views for t in _TABLES_OF_VIEW.get(view, ())}))
-
-
-def _connect(inventory: Inventory, views: frozenset[str]) -> duckdb.DuckDBPyConnection:
+def _empty() -> duckdb.DuckDBPyConnection:
     database = duckdb.connect(":memory:")
     for setting in (
         "TimeZone = 'UTC'",
@@ -126,16 +111,24 @@ def _connect(inventory: Inventory, views: frozenset[str]) -> duckdb.DuckDBPyConn
         "autoload_known_extensions = false",
     ):
         database.execute(f"SET {setting}")
+    return database
+
+
+def _filled(
+    database: duckdb.DuckDBPyConnection, inventory: Inventory, views: Collection[str]
+) -> duckdb.DuckDBPyConnection:
+    """Create the views, and lock the database down to the files behind them."""
     paths = {
         table: [str(path.resolve()) for path in files] for table, files in inventory.files.items()
     }
     for table, names in paths.items():
         database.execute(f"SET VARIABLE {table}_files = ?::VARCHAR[]", [names])
-    _set_quantiles(database, needed="leaderboard" in views)
-    found = {table: bool(paths.get(table)) for table in ("runs", "metrics", "epochs", "queries")}
-    metrics = _metrics_of(inventory) if "results" in views else _metrics_of(None)
-    for statement in create_statements(found, metrics):
-        database.execute(statement)
+    found = [table for table, names in paths.items() if names]
+    metrics = _measured(database, found) if "results" in views else ()
+    if "leaderboard" in views:
+        _set_quantiles(database)
+    for view in views:
+        database.execute(create_statement(view, found=found, metrics=metrics))
     database.execute(
         "SET allowed_paths = ?", [[name for names in paths.values() for name in names]]
     )
@@ -144,21 +137,17 @@ def _connect(inventory: Inventory, views: frozenset[str]) -> duckdb.DuckDBPyConn
     return database
 
 
-def _metrics_of(inventory: Inventory | None) -> tuple[Metric, ...]:
+def _measured(database: duckdb.DuckDBPyConnection, found: Collection[str]) -> tuple[Metric, ...]:
     """Return the columns of `results`: the headlines, and whatever else was measured."""
     metrics = [Metric(prefix, name) for name in HEADLINES for prefix in ("", "val_")]
-    files = inventory.files.get("metrics", ()) if inventory else ()
-    if files:
-        found = duckdb.connect(":memory:").execute(
-            "SELECT DISTINCT name, part, selected, epoch = 0 "
-            "FROM read_parquet(?, hive_partitioning = false)",
-            [[str(path.resolve()) for path in files]],
-        )
-        metrics += sorted(
-            Metric(prefix, name)
-            for name, part, selected, untrained in found.fetchall()
-            for prefix in _prefixes(part, selected=selected, untrained=untrained)
-        )
+    database.execute(create_statement("all_metrics", found=found, metrics=()))
+    rows = database.execute("SELECT DISTINCT name, part, selected, epoch = 0 FROM all_metrics")
+    metrics += sorted(
+        Metric(prefix, name)
+        for name, part, selected, untrained in rows.fetchall()
+        for prefix in _prefixes(part, selected=selected, untrained=untrained)
+    )
+    database.execute("DROP VIEW all_metrics")
     return tuple(dict.fromkeys(metrics))
 
 
@@ -168,13 +157,11 @@ def _prefixes(part: str, *, selected: bool, untrained: bool) -> tuple[str, ...]:
     return ("",) * selected + (("untrained_",) if untrained else ("oracle_",) * (not selected))
 
 
-def _set_quantiles(database: duckdb.DuckDBPyConnection, *, needed: bool) -> None:
+def _set_quantiles(database: duckdb.DuckDBPyConnection) -> None:
     """Hand the 97.5% quantiles of Student's t to SQL, which has no such function."""
-    quantiles: Sequence[float] = ()
-    if needed:
-        from scipy.special import stdtrit
+    from scipy.special import stdtrit
 
-        quantiles = [float(stdtrit(df, 0.975)) for df in range(1, _MOST_SEEDS)]
+    quantiles = [float(stdtrit(df, 0.975)) for df in range(1, _MOST_SEEDS)]
     database.execute("SET VARIABLE t_quantiles = ?::DOUBLE[]", [quantiles])
 
 
@@ -204,10 +191,10 @@ def _warn(damaged: Sequence[Path]) -> None:
 
 
 def _run(
-    inventory: Inventory, sql: str, views: frozenset[str], *, most_rows: int, seconds: float
+    database: duckdb.DuckDBPyConnection, sql: str, *, most_rows: int, seconds: float
 ) -> Table:
-    """Answer in a thread, because DuckDB does not notice Ctrl-C in the main one."""
-    with _connect(inventory, views) as database, ThreadPoolExecutor(max_workers=1) as pool:
+    """Answer in a thread, because DuckDB does not notice Ctrl-C in the main one; then close."""
+    with database, ThreadPoolExecutor(max_workers=1) as pool:
         answer = pool.submit(_fetch, database, sql, most_rows)
         try:
             return answer.result(timeout=seconds)

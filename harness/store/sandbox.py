@@ -18,17 +18,17 @@ _TABLE_FUNCTIONS = frozenset({"range", "generate_series", "unnest", "json_each",
 _ONLY_SELECT = "only one SELECT is possible here: the store is read, never written"
 
 
-def check_selects(sql: str) -> frozenset[str]:
+def check_selects(sql: str, *, parser: duckdb.DuckDBPyConnection) -> frozenset[str]:
     """Return the names of the tables a statement reads.
 
     DuckDB's own syntax tree is checked, not the text: a writing statement may hide behind WITH
-    or EXPLAIN ANALYZE.
+    or EXPLAIN ANALYZE. `parser` takes it apart and executes nothing.
 
     Raises:
         HarnessError: It is not one SELECT over views.
     """
     tables: set[str] = set()
-    for node in _nodes(_syntax_tree(sql)):
+    for node in _nodes(_syntax_tree(sql, parser)):
         kind = str(node.get("type"))
         if kind.endswith("_NODE") and kind not in _SELECTING:
             raise HarnessError(_ONLY_SELECT)
@@ -39,9 +39,8 @@ def check_selects(sql: str) -> frozenset[str]:
     return frozenset(tables)
 
 
-def _syntax_tree(sql: str) -> Sequence[object]:
-    with duckdb.connect(":memory:") as parser:
-        answer = parser.execute("SELECT json_serialize_sql(?::VARCHAR)", [sql]).fetchall()
+def _syntax_tree(sql: str, parser: duckdb.DuckDBPyConnection) -> Sequence[object]:
+    answer = parser.execute("SELECT json_serialize_sql(?::VARCHAR)", [sql]).fetchall()
     tree = json.loads(answer[0][0])
     if tree["error"]:
         if tree["error_type"] == "parser":

@@ -6,12 +6,12 @@ the last bits from one execution to the next.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import pyarrow as pa
 
-from harness.store.schema import TABLES, TIME, Column
+from harness.store.schema import TABLES, TIME
 
 HEADLINES = ("map_at_r", "r_precision", "precision_at_1")  # columns of `results`, rows or not
 
@@ -30,11 +30,21 @@ VIEW_DOCS: Mapping[str, str] = {
     "all_queries": "`queries` of every attempt.",
 }
 
-_SOURCES = {  # view over the files of a table
+SOURCES: Mapping[str, str] = {  # views over the files of a table, and which
     "attempts": "runs",
     "all_metrics": "metrics",
     "all_epochs": "epochs",
     "all_queries": "queries",
+}
+
+_BUILT_ON: Mapping[str, tuple[str, ...]] = {
+    "runs": ("attempts",),
+    "failures": ("attempts", "runs"),
+    "metrics": ("attempts", "runs", "all_metrics"),
+    "epochs": ("attempts", "runs", "all_epochs"),
+    "queries": ("attempts", "runs", "all_queries"),
+    "results": ("attempts", "runs", "all_metrics"),
+    "leaderboard": ("attempts", "runs", "all_metrics"),
 }
 
 _RUNS = """
@@ -72,6 +82,15 @@ _LEADERBOARD = """
     FROM methods
 """
 
+_COUNTED = "SELECT rows.* FROM all_{0} AS rows SEMI JOIN runs USING (attempt_id)"
+
+_BODIES: Mapping[str, str] = {
+    "runs": _RUNS,
+    "failures": _FAILURES,
+    "leaderboard": _LEADERBOARD,
+    **{name: _COUNTED.format(name) for name in ("metrics", "epochs", "queries")},
+}
+
 
 class Metric(NamedTuple):
     """A sort of value that `results` gives a column.
@@ -102,24 +121,31 @@ _VALUES: Mapping[str, tuple[str, str]] = {  # prefix -> (which rows, what they m
 }
 
 
-def create_statements(found: Mapping[str, bool], metrics: Iterable[Metric]) -> Sequence[str]:
-    """Return the statements that create every view.
+def views_behind(names: Iterable[str]) -> tuple[str, ...]:
+    """Return the named views with all they are built on, in an order that can be created.
+
+    Where no view is named (`SHOW TABLES`), that is every view.
+    """
+    named = set(names) & set(VIEW_DOCS) or set(VIEW_DOCS)
+    wanted = named | {below for name in named for below in _BUILT_ON.get(name, ())}
+    return tuple(name for name in (*SOURCES, *_BUILT_ON) if name in wanted)
+
+
+def create_statement(view: str, *, found: Collection[str], metrics: Sequence[Metric]) -> str:
+    """Return the statement that creates a view.
 
     Args:
-        found: By table, whether any file of it exists; the list of them is expected in the
-            variable `<table>_files`.
+        view: Its name.
+        found: Tables that have files; the list of them is in the variable `<table>_files`.
         metrics: What `results` shows.
     """
-    counted = "SELECT rows.* FROM all_{0} AS rows SEMI JOIN runs USING (attempt_id)"
-    bodies = {
-        **{view: _source(table, found=found[table]) for view, table in _SOURCES.items()},
-        "runs": _RUNS,
-        "failures": _FAILURES,
-        **{name: counted.format(name) for name in ("metrics", "epochs", "queries")},
-        "results": _results(tuple(metrics)),
-        "leaderboard": _LEADERBOARD,
-    }
-    return [f"CREATE VIEW {name} AS {body}" for name, body in bodies.items()]
+    if view in SOURCES:
+        body = _source(SOURCES[view], found=SOURCES[view] in found)
+    elif view == "results":
+        body = _results(metrics)
+    else:
+        body = _BODIES[view]
+    return f"CREATE VIEW {view} AS {body}"
 
 
 def _source(table: str, *, found: bool) -> str:
@@ -193,11 +219,12 @@ _DERIVED_DOCS: Mapping[str, str] = {
 }
 
 
-def column_doc(view: str, column: str, metrics: Iterable[Metric]) -> str:
+def column_doc(view: str, column: str) -> str:
     """Return what a column of a view means; empty if nobody said."""
-    for metric in metrics:
-        if view == "results" and metric.column == column:
-            return f"`{metric.name}` {_VALUES[metric.prefix][1]}; NULL if not measured."
     table = next((table for table in TABLES if table in view), "runs")
-    known: Mapping[str, Column] = TABLES[table]
-    return known[column].doc if column in known else _DERIVED_DOCS.get(column, "")
+    if column in TABLES[table]:
+        return TABLES[table][column].doc
+    if view != "results":
+        return _DERIVED_DOCS.get(column, "")
+    prefix = next((prefix for prefix in _VALUES if prefix and column.startswith(prefix)), "")
+    return f"`{column.removeprefix(prefix)}` {_VALUES[prefix][1]}; NULL if not measured."

@@ -293,7 +293,7 @@ def test_opening_twice_is_opening_once(tmp_path: Path):
 def test_a_file_in_the_place_of_the_folder_is_an_error_of_the_store(tmp_path: Path):
     (tmp_path / "runs").write_text("mine")
 
-    with pytest.raises(StoreError, match="cannot write to .*runs") as caught:
+    with pytest.raises(StoreError, match=r"cannot write to .*runs") as caught:
         open_store(tmp_path / "runs")
 
     assert caught.value.exit_code == 4
@@ -359,7 +359,7 @@ def test_a_work_folder_belongs_to_one_process_until_that_ends(store: Store):
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
 
-    with pytest.raises(HarnessError, match=f"process {holder.pid} on"), lock(folder):
+    with pytest.raises(HarnessError, match=rf"\(process {holder.pid} on "), lock(folder):
         pass
     holder.kill()
     holder.wait()
