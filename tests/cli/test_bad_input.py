@@ -1,5 +1,7 @@
 """Everything a person can get wrong: one readable line, the right exit code, nothing written."""
 
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -73,7 +75,7 @@ CASES = {
         "recall_at_8", "recall_at_0", "metric recall_at_k: k: 0 is less"
     ),
     "unknown weights": edited(
-        "weights: none", "weights: imagenet", "conv4 has no weights 'imagenet'"
+        "weights: none", "weights: imagenet", "weights 'imagenet'"
     ),
     "empty file": written(b"", "mine.yaml:1:1: is empty"),
     "list instead of keys": written(b"- a\n", "mine.yaml:1:1: must be a mapping, is a list of 1"),
@@ -153,3 +155,92 @@ def test_bad_input_is_one_readable_message(harness, tmp_path: Path, monkeypatch,
     assert case.says.replace("P:", "digits.yaml:") in ended.err
     assert "Traceback" not in ended.err
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def asked(sql: str, says: str) -> tuple[tuple[str, ...], str, int]:
+    return ("query", sql), says, 2
+
+
+ONLY_SELECT = "only one SELECT is possible here"
+RUN = ("run", "protocols/digits.yaml", *HIST)
+
+CASES_WITH_A_STORE = {
+    # questions
+    "statement that writes": asked("INSERT INTO runs VALUES (1)", ONLY_SELECT),
+    "statement that creates": asked("CREATE TABLE mine (a INT)", ONLY_SELECT),
+    "statement that writes a file": asked("COPY runs TO 'copy.csv'", ONLY_SELECT),
+    "statement that attaches": asked("ATTACH 'other.db'", ONLY_SELECT),
+    "statement that changes settings": asked("SET threads = 1", ONLY_SELECT),
+    "two statements": asked("SELECT 1; SELECT 2", "found 2 statements"),
+    "no statement": asked("", "found 0 statements"),
+    "file through a function": asked("SELECT * FROM read_csv('x.csv')", "read_csv() is not avail"),
+    "file through a name": asked("SELECT * FROM 'x.csv'", "x.csv"),
+    "misspelt sql": asked("SELCT 1", "SQL: syntax error at or near"),
+    "misspelt view": asked("SELECT * FROM leaderbord", "did you mean 'leaderboard'?"),
+    "misspelt column": asked("SELECT methd FROM results", "did you mean 'method'?"),
+    "unknown function": asked("SELECT getenv('HOME')", "getenv does not exist"),
+    "no question": (("query",), "give one of: an SQL statement, -f FILE, --describe", 2),
+    "two questions": (("query", "SELECT 1", "--describe"), "give one of", 2),
+    "missing sql file": (("query", "-f", "none.sql"), "none.sql: No such file", 2),
+    "unknown run": (("log", "zz"), "no run begins with 'zz'", 2),
+    "unknown protocol": (("leaderboard", "digts"), "did you mean 'digits'?", 2),
+    "unknown metric of rows": (
+        ("leaderboard", "digits", "--metric", "map_at_rr"),
+        "did you mean 'map_at_r'?",
+        2,
+    ),
+    "unknown format": (("runs", "--format", "xml"), "'xml' is not one of", 2),
+    "limit of none": (("runs", "--limit", "0"), "0 is not in the range", 2),
+    # the store and the machine
+    "no store": (("runs", "--store", "nowhere"), "no run store in nowhere", 4),
+    "store is a file": ((*RUN, "--store", "afile"), "cannot write to afile", 4),
+    "store below a file": ((*RUN, "--store", "afile/runs"), "cannot write to afile/runs", 4),
+    "newer store": (("runs", "--store", "newer"), "newer has store format 99", 4),
+    "no description of a store": (("runs", "--store", "odd"), "is not a description of a st", 4),
+    "missing data": (("run", "omniglot", *HIST), "data set 'omniglot' is not in", 2),
+    "missing gpu": ((*RUN, "--device", "cuda:63"), "device 'cuda:63' asked for", 2),
+}
+
+
+@pytest.mark.parametrize(
+    ("words", "says", "code"), CASES_WITH_A_STORE.values(), ids=CASES_WITH_A_STORE.keys()
+)
+def test_bad_input_beside_a_store_is_one_readable_message(rehearsed, words, says, code):
+    folder = rehearsed.folder
+    (folder / "afile").touch()
+    for name, content in {"newer": '{"format": 99}', "odd": "?"}.items():
+        (folder / name).mkdir(exist_ok=True)
+        (folder / name / "STORE.json").write_text(content)
+    before = sorted(folder.rglob("*"))
+
+    ended = rehearsed.harness(*words)
+
+    assert ended.code == code
+    assert ended.out == ""
+    assert "error: " in ended.err
+    assert says in ended.err
+    assert "Traceback" not in ended.err
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_a_full_disk_is_one_readable_message(tmp_path: Path):
+    # no process of this shell may write a byte into a file: what a full disk does to one
+    code = (
+        "import resource, signal, sys; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0));"
+        "from harness.cli import main; sys.exit(main(sys.argv[1:]))"
+    )
+    digits = Path(__file__).parents[2] / "protocols/digits.yaml"
+    done = subprocess.run(
+        [sys.executable, "-c", code, "run", str(digits), *HIST],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 4
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: cannot write to runs")
+    assert len(done.stderr.splitlines()) <= 2
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
