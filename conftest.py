@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import socket
 
 import hypothesis
 import pytest
+
+# One thread in every process, before torch is imported: the tests are many and small, and OpenMP
+# threads that spin for one another cost more than they compute on a busy machine.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Machines that test are shared and slow: a deadline would fail on load, not on a defect.
 hypothesis.settings.register_profile("harness", deadline=None, max_examples=50)

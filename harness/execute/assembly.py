@@ -101,6 +101,11 @@ def run_root(run: Run) -> int:
     return derive_seed(run.seed, "fold", run.fold)
 
 
+def backbone_context(weights: str, options: ExecutionOptions) -> BackboneContext:
+    """Return what a backbone is told about its initial weights."""
+    return BackboneContext(weights, folder=options.weights_folder, download=options.download)
+
+
 def assemble(
     run: Run, table: SampleTable, *, device: torch.device, options: ExecutionOptions
 ) -> Assembled:
@@ -194,11 +199,7 @@ def _build_context(run: Run, labels: TrainLabels, generator: Generator) -> Build
 def _encoder(run: Run, parts: LossParts, *, root: int, options: ExecutionOptions) -> Encoder:
     card = run.backbone.card
     assert isinstance(card, BackboneSpec), card
-    context = BackboneContext(
-        weights=run.protocol.backbone.weights,
-        folder=options.weights_folder,
-        download=options.download,
-    )
+    context = backbone_context(run.protocol.backbone.weights, options)
     # Constructors of torch draw from the global stream; it is borrowed, seeded, and given back.
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive_seed(root, "backbone"))

@@ -29,6 +29,7 @@ class ExecutionOptions:
         threads: Of torch on the CPU; None leaves torch's choice. It belongs to the machine: two
             thread counts may differ in the last bits.
         fail_fast: Stop after the first failed run.
+        on_download: Hears (bytes received, bytes in all or None) while weights are fetched.
     """
 
     data_root: Path
@@ -40,6 +41,7 @@ class ExecutionOptions:
     save_embeddings: bool = False
     threads: int | None = None
     fail_fast: bool = False
+    on_download: Callable[[int, int | None], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

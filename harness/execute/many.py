@@ -17,7 +17,13 @@ import torch
 from harness.contracts import SampleTable
 from harness.errors import HarnessError, StoreError
 from harness.execute import rows
-from harness.execute.assembly import Assembled, assemble, open_table, resolve_device
+from harness.execute.assembly import (
+    Assembled,
+    assemble,
+    backbone_context,
+    open_table,
+    resolve_device,
+)
 from harness.execute.events import (
     ExecutionOptions,
     Listener,
@@ -31,7 +37,9 @@ from harness.execute.events import (
 from harness.execute.rows import Attempt
 from harness.execute.single import History, resume, run_one
 from harness.plan import Run
+from harness.protocol import dump
 from harness.provenance import collect
+from harness.specs import BackboneSpec
 from harness.store.writer import (
     Store,
     finished_keys,
@@ -39,7 +47,9 @@ from harness.store.writer import (
     new_attempt_id,
     work_folder,
     write_attempt,
+    write_protocol,
 )
+from harness.weights import resolve
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +84,10 @@ def run_all(
             hint="use --existing only-missing to skip them or always to repeat them",
         )
     on_event(PlanStarted(len(plan), cached))
-    tables = _open_tables(_to_do(plan, finished, options), options)
+    to_do = [run for run in plan if not _skip_reason(run, finished, options)]
+    tables = _open_tables(to_do, options)
+    _check_weights(to_do, options)
+    _keep_protocols(to_do, store)
     summary = Summary()
     with _numerics(options):
         for index, run in enumerate(plan, start=1):
@@ -88,10 +101,6 @@ def run_all(
             if summary.interrupted or (options.fail_fast and summary.failed):
                 break
     return summary
-
-
-def _to_do(plan: Sequence[Run], finished: frozenset[str], options: ExecutionOptions) -> list[Run]:
-    return [run for run in plan if not _skip_reason(run, finished, options)]
 
 
 def _skip_reason(run: Run, finished: frozenset[str], options: ExecutionOptions) -> str:
@@ -115,6 +124,20 @@ def _open_tables(
         if _table_key(run) not in tables:
             tables[_table_key(run)] = open_table(run, options)
     return tables
+
+
+def _check_weights(plan: Sequence[Run], options: ExecutionOptions) -> None:
+    """Find, or fetch if that is allowed, every weight file before anything is trained."""
+    for run in {(r.backbone.card.name, r.protocol.backbone.weights): r for r in plan}.values():
+        card, weights = run.backbone.card, run.protocol.backbone.weights
+        assert isinstance(card, BackboneSpec), card
+        resolve(card.weights, backbone_context(weights, options), progress=options.on_download)
+
+
+def _keep_protocols(plan: Sequence[Run], store: Store) -> None:
+    """Keep the text of each protocol beside its rows, for whoever reads them without it."""
+    for digest, written in {run.protocol_digest: run.written for run in plan}.items():
+        write_protocol(store, digest, dump(written))
 
 
 def _attempt(

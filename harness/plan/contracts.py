@@ -55,7 +55,8 @@ class Run:
     Attributes:
         key: Hash of everything that determines the result.
         protocol: With the method's values in its open fields.
-        protocol_digest: Of the protocol as written, before the method's values.
+        written: The protocol as its file has it, before the method's values.
+        protocol_digest: Of `written`.
         method: Label of what is compared: component names and every value that is not a default.
         loss, miner, sampler, backbone, dataset: The chosen components; miner may be None.
         metrics: By the name that the protocol gives them (`recall_at_10`); the metric of the
@@ -71,6 +72,7 @@ class Run:
 
     key: str
     protocol: Protocol
+    written: Protocol
     protocol_digest: str
     method: str
     loss: Chosen

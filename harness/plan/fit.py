@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import cast
 
-from harness.errors import HarnessError, did_you_mean
+from harness.errors import HarnessError
 from harness.plan.contracts import Chosen
 from harness.protocol import Protocol
 from harness.registry import Registry
 from harness.specs import BackboneSpec, LossSpec, MinerSpec
+from harness.weights import choose
 
 
 def check_mining(loss: Chosen, miner: Chosen | None, registry: Registry) -> None:
@@ -76,18 +76,4 @@ def check_encoder(protocol: Protocol, backbone: Chosen) -> None:
             f"head.dim is {protocol.head.dim}",
             hint=f"head.dim: {card.features}, or head.kind: linear",
         )
-    weights = protocol.backbone.weights
-    if weights == "none" or weights in card.weights:
-        return
-    if not _is_path(weights):
-        known = ["none", *sorted(card.weights)]
-        raise HarnessError(
-            f"backbone {card.name} has no weights {weights!r}",
-            hint=did_you_mean(weights, known) or f"one of {', '.join(known)}, or a file's path",
-        )
-    if not Path(weights).is_file():
-        raise HarnessError(f"backbone.weights: no such file {weights}", hint="check the path")
-
-
-def _is_path(weights: str) -> bool:
-    return "/" in weights or "\\" in weights or "." in weights
+    choose(protocol.backbone.weights, card.weights)

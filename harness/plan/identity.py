@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from importlib.metadata import version
 from typing import Any, cast
 
@@ -14,7 +14,8 @@ from harness.plan.contracts import Chosen
 from harness.plan.method import KINDS, Method
 from harness.protocol import content, diff, digest
 from harness.registry import Registry
-from harness.specs import Kind, MetricSpec
+from harness.specs import BackboneSpec, Kind, MetricSpec
+from harness.weights import fingerprint
 
 KEY_DIGITS = 16
 """Hex digits of a key: 64 bits, so a store of a million runs collides with probability 3e-8."""
@@ -98,7 +99,7 @@ def _names_component(path: str) -> bool:
 
 def method_content(
     method: Method,
-    chosen: Iterable[Chosen],
+    chosen: Mapping[Kind, Chosen],
     *,
     metrics: Mapping[str, Chosen],
     smoke: bool,
@@ -106,10 +107,12 @@ def method_content(
     """Return everything but fold and seed that determines a result.
 
     Components stand with their distribution's version and resolved parameters, so neither the
-    spelling of a name nor a default written out makes another run. Deviations need no entry: they
+    spelling of a name nor a default written out makes another run; weights stand with their
+    SHA-256. Deviations need no entry: they
     are the difference between protocol and fields. Of the harness's own version
     major and minor count: a patch release does not change numbers.
     """
+    backbone = cast("BackboneSpec", chosen["backbone"].card)
     fields = content(method.protocol)
     for kind in KINDS:
         del fields[kind]
@@ -117,8 +120,8 @@ def method_content(
         "harness": ".".join(version("dml-harness").split(".")[:2]),
         "protocol": digest(method.written),
         "fields": fields,
-        "weights": method.protocol.backbone.weights,
-        "components": [_component(component) for component in chosen],
+        "weights": fingerprint(method.protocol.backbone.weights, backbone.weights),
+        "components": [_component(component) for component in chosen.values()],
         "metrics": {name: _definition(metric) for name, metric in metrics.items()},
         "smoke": smoke,
     }

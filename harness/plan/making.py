@@ -35,10 +35,11 @@ def make_plan(
         method = replace(method, protocol=_rehearsal(method.protocol))
     _check(method.protocol, chosen, registry)
     metrics = _metrics(method.protocol, registry)
-    facts = method_content(method, chosen.values(), metrics=dict(metrics), smoke=request.smoke)
+    facts = method_content(method, chosen, metrics=dict(metrics), smoke=request.smoke)
     first = Run(
         key="",
         protocol=method.protocol,
+        written=protocol,
         protocol_digest=digest(protocol),
         method=name,
         loss=chosen["loss"],

@@ -161,14 +161,14 @@ from harness.registry import Registry
         ),
         pytest.param(
             {"plugins": ("plain",), "deviations": ("backbone.weights=imagnet",)},
-            "backbone tiny has no weights 'imagnet'",
+            "backbone.weights 'imagnet' is no file, and not one of none, imagenet",
             "'imagenet'",
             id="weights",
         ),
         pytest.param(
             {"plugins": ("plain",), "deviations": ("backbone.weights=no/where.pth",)},
-            "no such file no/where.pth",
-            "check",
+            "backbone.weights 'no/where.pth' is no file",
+            "set backbone.weights: imagenet",
             id="weights-file",
         ),
         pytest.param(
