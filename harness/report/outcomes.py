@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -97,16 +98,21 @@ def outcomes(
         or outcome.protocol == protocol
         or outcome.protocol_digest.startswith(protocol)
     )
-    if not chosen:
-        names = sorted({outcome.protocol for outcome in found})
-        hint = did_you_mean(protocol or "", names) or f"there are runs of {', '.join(names)}"
-        raise HarnessError(f"no runs of protocol {protocol!r}", hint=hint)
+    if protocol is not None and not chosen:
+        check_protocol(protocol, sorted({outcome.protocol for outcome in found}))
     if metric is not None and all(outcome.metric_version is None for outcome in chosen):
         known = query(store, "SELECT DISTINCT name FROM all_metrics WHERE part = 'test'").rows
         names = sorted(str(name) for (name,) in known)
         hint = did_you_mean(metric, names) or f"measured were {', '.join(names) or 'none'}"
         raise HarnessError(f"no run has metric {metric!r}", hint=hint)
     return chosen
+
+
+def check_protocol(name: str, known: Sequence[str]) -> None:
+    """Raise a HarnessError that suggests what was meant, unless there are runs of a protocol."""
+    if name not in known:
+        hint = did_you_mean(name, known) or f"there are runs of {', '.join(known) or 'none'}"
+        raise HarnessError(f"no runs of protocol {name!r}", hint=hint)
 
 
 def literal(text: str | None) -> str:

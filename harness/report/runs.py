@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from harness.errors import HarnessError
-from harness.report.outcomes import literal
+from harness.report.outcomes import check_protocol, literal
 from harness.store.database import Table, query
+from harness.store.schema import Status
 from harness.store.writer import Store
 
 _SHOWN = 10  # candidates in an error message
@@ -59,6 +60,14 @@ def list_runs(
         {where} ORDER BY ended_at DESC, attempt_id DESC {most}
         """,  # noqa: S608 - literals are quoted, and the database is read-only
     )
+    if protocol is not None and not found.rows:
+        check_protocol(protocol, _protocols(store))
+    return found
+
+
+def _protocols(store: Store) -> list[str]:
+    rows = query(store, "SELECT DISTINCT protocol FROM attempts ORDER BY protocol").rows
+    return [str(protocol) for (protocol,) in rows]
 
 
 def run_log(store: Store, prefix: str) -> RunLog:

@@ -31,7 +31,16 @@ def test_attempts_are_listed_newest_first(filled: Store):
 def test_a_listing_can_be_cut_and_narrowed(filled: Store):
     assert len(list_runs(filled, limit=1).rows) == 1
     assert len(list_runs(filled, protocol="toy").rows) == 2
-    assert list_runs(filled, protocol="it's").rows == ()
+    assert [row[5] for row in list_runs(filled, status="failed").rows] == ["failed"]
+    assert list_runs(filled, status="interrupted").rows == ()
+
+
+@pytest.mark.parametrize(("name", "hint"), [("tox", "'toy'"), ("it's", "runs of other, toy")])
+def test_a_protocol_that_was_never_run_is_named(filled: Store, name: str, hint: str):
+    with pytest.raises(HarnessError, match="no runs of protocol") as caught:
+        list_runs(filled, protocol=name)
+
+    assert hint in (caught.value.hint or "")
 
 
 def test_a_log_has_facts_metrics_and_the_curve(filled: Store):
