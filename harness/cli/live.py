@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -36,6 +37,7 @@ from harness.execute.events import (
 )
 
 INDENT = "  "
+METRICS_SHOWN = 3  # in the line that stays; the table at the end has them all
 
 
 class LiveDisplay:
@@ -79,7 +81,8 @@ class LiveDisplay:
             case Evaluated():
                 self.scores[event.part] = event
             case RunFinished():
-                done = f"{values_text(event.values)}  {duration(event.seconds)}"
+                headline_values = dict(islice(event.values.items(), METRICS_SHOWN))
+                done = f"{values_text(headline_values)}  {duration(event.seconds)}"
                 self._end(f"✓ {label(event.run)}  {done}", style="green")
             case RunFailed():
                 self._end(f"✗ {lines_of(event, self.store)[0]}", style="red")

@@ -123,6 +123,8 @@ def main(args: Sequence[str] | None = None) -> int:
     Args:
         args: Words after the program's name; None takes them from the process.
     """
+    # pydantic would look through every installed distribution for plugins of its own: 50 ms
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     words = list(sys.argv[1:] if args is None else args)
     try:
         code = root.main(words, prog_name=PROGRAM, standalone_mode=False)

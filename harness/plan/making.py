@@ -77,10 +77,10 @@ def _repeat(run: Run, facts: dict[str, Any], *, fold: int, seed: int) -> Run:
 def _choose(protocol: Protocol, registry: Registry) -> dict[Kind, Chosen]:
     """Look up every component that the protocol now names, loss and miner first."""
     if protocol.loss is None:
-        losses = ", ".join(entry.name for entry in registry.entries("loss"))
+        losses = len(registry.entries("loss"))
         raise HarnessError(
             f"no loss: protocol {protocol.name} leaves it open and none is named",
-            hint=f"--plugin NAME, one of {losses}"
+            hint=f"--plugin NAME; harness show loss lists {losses}"
             if losses
             else "no plugin with a loss installed",
         )

@@ -160,7 +160,7 @@ class Registry:
         hints = [
             f"{short!r} is a {' and a '.join(elsewhere)}" if elsewhere else "",
             f"plugins with problems: {', '.join(broken)}" if broken else "",
-            "harness plugins lists what is installed",
+            f"harness show{'' if what == 'component' else f' {what}'} lists what is installed",
         ]
         raise HarnessError(message, hint="; ".join(hint for hint in hints if hint))
 
