@@ -87,7 +87,7 @@ def test_find_understands_each_spelling(name: str, expected: tuple[str, str]):
             id="two-owners",
         ),
         pytest.param("miner:hist", ["loss", "miner"], "unknown miner", "is a loss", id="wrong"),
-        pytest.param("", ["loss"], "unknown loss ''", "harness plugins", id="empty"),
+        pytest.param("", ["loss"], "unknown loss ''", "harness show loss", id="empty"),
     ],
 )
 def test_a_name_that_means_nothing_or_two_things_is_refused(
