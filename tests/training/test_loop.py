@@ -6,8 +6,9 @@ import torch
 from torch import nn
 
 from harness import protocol
-from harness.contracts import Triplets
+from harness.contracts import LossParts, Triplets
 from harness.errors import HarnessError
+from harness.training.learner import make_learner
 from harness.training.loop import EpochRecord, epochs_of, fit
 from harness.training.meter import CHECK_EVERY, Meter, Stopwatch, TrainingDiverged
 from harness.training.step import clip, loss_terms
@@ -415,3 +416,21 @@ def test_on_a_cpu_reduced_precision_is_float32(make_toy, toy_batches, state_of, 
 
     expected = state_of(full)
     assert all(torch.equal(value, expected[name]) for name, value in state_of(reduced).items())
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
+def test_on_a_gpu_the_loss_sees_float32_and_time_is_divided(
+    make_encoder, make_training, toy_batches, precision
+):
+    device = torch.device("cuda")
+    loss = Watching()
+    training = make_training(precision=precision, clip={"norm": 1.0})
+    learner = make_learner(make_encoder(), LossParts(loss), training=training, device=device)
+
+    records = list(fit(learner, toy_batches, seed=0))
+
+    assert {(b.embeddings.dtype, b.features.dtype) for b, _ in loss.seen} == {(torch.float32,) * 2}
+    assert {p.dtype for p in learner.encoder.parameters()} == {torch.float32}
+    assert records[-1].losses["loss"] < records[0].losses["loss"]
+    assert sum(records[0].shares.values()) == pytest.approx(1)
