@@ -22,6 +22,7 @@ from harness.evaluation.problem import Facts, Problem, pose
 from harness.evaluation.ranking import Ranking
 from harness.evaluation.rows import rank_rows
 from harness.evaluation.scores import COARSE, make_scorer
+from harness.evaluation.tiles import rank_tiles, suits
 
 DEFAULT_MEMORY = 2**30
 
@@ -80,7 +81,9 @@ def _solve(problem: Problem, memory: int) -> Facts:
     """Return facts about all queries, in their order."""
     everything = torch.arange(len(problem.query), device=problem.query.values.device)
     with torch.no_grad(), _full_precision():
-        return _joined(list(rank_rows(problem, everything, memory)))
+        if suits(problem):
+            return join(list(rank_tiles(problem, memory)))
+        return join(list(rank_rows(problem, everything, memory)))
 
 
 @contextmanager
@@ -94,7 +97,7 @@ def _full_precision() -> Generator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-def _joined(parts: list[Facts]) -> Facts:
+def join(parts: list[Facts]) -> Facts:
     """Join the facts of all blocks in the order of the queries."""
     queries = torch.cat([part.queries for part in parts])
     order = torch.argsort(queries)

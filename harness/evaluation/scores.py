@@ -23,7 +23,7 @@ from harness.contracts import Distance
 
 COARSE, FINE = torch.float32, torch.float64
 _CACHED = 1 << 18  # numbers that fit into a processor's cache: pairs are scored so many at once
-_MANY_PAIRS = 1 << 20
+_MANY_PAIRS = 1 << 22
 
 
 @runtime_checkable
