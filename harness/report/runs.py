@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from harness.errors import HarnessError
 from harness.report.outcomes import check_protocol, literal
 from harness.store.database import Table, query
-from harness.store.schema import Status
 from harness.store.writer import Store
 
 _SHOWN = 10  # candidates in an error message
@@ -42,12 +41,15 @@ def list_runs(
         protocol: Only of this name.
         status: Only those that ended like this: ok, failed or interrupted.
         limit: Only so many.
+
+    Raises:
+        HarnessError: Nothing was ever run under this protocol.
     """
     wanted = {"protocol": protocol, "status": status}
     equal = [f"{name} = {literal(value)}" for name, value in wanted.items() if value is not None]
     where = f"WHERE {' AND '.join(equal)}" if equal else ""
     most = f"LIMIT {limit}" if limit is not None else ""
-    return query(
+    found = query(
         store,
         f"""
         SELECT attempt_id, protocol, method, fold, seed, status, smoke,

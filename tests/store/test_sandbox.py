@@ -43,6 +43,7 @@ ATTACKS = [
     "PRAGMA database_list",
     "PRAGMA enable_profiling",
     "CALL enable_logging()",
+    "CALL enable_logging(storage='file', storage_path='{out}')",
     "SELECT * FROM enable_logging()",
     "CREATE TABLE t (a INT)",
     "CREATE TABLE t AS SELECT 1",
@@ -113,7 +114,6 @@ def test_nothing_but_a_select_over_the_views_gets_through(
         "FROM '/etc/passwd'",
         "SET enable_external_access = true",
         "SET allowed_paths = ['/etc/passwd']",
-        "CALL enable_logging(storage='file', storage_path='{out}')",
     ],
 )
 def test_the_database_itself_is_locked_as_well(filled: Store, tmp_path: Path, attack: str):
