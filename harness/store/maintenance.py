@@ -13,8 +13,7 @@ import pyarrow.parquet as pq
 
 from harness.store.files import TEMPORARY, readable_errors
 from harness.store.inventory import reads_well, table_files, take_inventory
-from harness.store.schema import TABLES
-from harness.store.writer import COMMIT, DATA_TABLES, Store
+from harness.store.writer import COMMIT, DATA_TABLES, WORK, Store
 
 HOUR = 3600.0
 
@@ -100,8 +99,9 @@ def _orphans(store: Store) -> tuple[Path, ...]:
 
 def _temporary(store: Store) -> tuple[Path, ...]:
     found = list(store.root.glob(f".*{TEMPORARY}"))
-    for table in (*TABLES, "protocols"):
-        found += (store.root / table).rglob(f".*{TEMPORARY}")
+    for folder in store.root.iterdir():
+        if folder.is_dir() and folder.name != WORK:  # a run at work looks after its own
+            found += folder.rglob(f".*{TEMPORARY}")
     return tuple(sorted(found))
 
 

@@ -17,7 +17,8 @@ HEADLINES = ("map_at_r", "r_precision", "precision_at_1")  # columns of `results
 
 VIEW_DOCS: Mapping[str, str] = {
     "runs": "Runs that count: of each run key, the attempt that was first to end well.",
-    "results": "`runs`, and a column for each metric of the selected epoch.",
+    "results": "`runs`, and a column for each metric of the selected epoch; rehearsals and runs "
+    "that deviate from their protocol are in it, `WHERE leaderboard_eligible` leaves them out.",
     "leaderboard": "Mean of each metric over seeds, by protocol, data and method; folds of one "
     "seed are averaged first. Only runs without deviations that are no rehearsal.",
     "metrics": "Values of the runs that count, one row for each part, epoch and metric.",

@@ -37,6 +37,7 @@ FORMAT = 1
 MARKER = "STORE.json"
 COMMIT = "runs"
 DATA_TABLES = ("metrics", "epochs", "queries")
+WORK = "work"
 _PROBE_BYTES = 1 << 16  # more than any one attempt of a small run writes
 
 
@@ -189,7 +190,7 @@ def write_protocol(store: Store, digest: str, text: str) -> Path:
 
 def work_folder(store: Store, run_key: str) -> Path:
     """Return the folder for checkpoints and logs of a run, creating it if need be."""
-    folder = store.root / "work" / run_key
+    folder = store.root / WORK / run_key
     with readable_errors("create", folder):
         make_folder(folder)
     return folder
