@@ -10,7 +10,7 @@ Shapes: Q queries, G gallery, W candidates kept per query, N x M tile, P single 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from typing import NamedTuple
 
@@ -158,7 +158,7 @@ class Sweep:
         slack = 2 * self.scorer.error(slice(None))
         for block in blocks(len(self.problem.query), self.side):
             scores = self.scorer.factors.query[block] @ sample.T
-            peaks = scores.unflatten(1, (_GROUP, -1)).amax(1)
+            peaks = _fold(scores, torch.amax)
             # One more than `width`, because the query itself may be in the sample.
             enough = peaks.shape[1] > self.width
             self.threshold[block] = (
@@ -198,11 +198,9 @@ class Sweep:
 
     def _count(self, queries: slice, rows: slice, tile: Float[Tensor, "n m"]) -> None:
         """Count scores above the nearest relevant item's; note those that rounding may move."""
-        grouped = tile.unflatten(1, (_GROUP, -1))
-        sure = torch.gt(grouped, self.high[queries, None, None], out=torch.empty_like(grouped))
-        sure = sure.sum(1)
-        maybe = torch.gt(grouped, self.low[queries, None, None], out=torch.empty_like(grouped))
-        maybe = maybe.sum(1)
+        flags = torch.empty_like(tile)  # floats: comparing into them is several times faster
+        sure = _fold(torch.gt(tile, self.high[queries].unsqueeze(1), out=flags), torch.sum)
+        maybe = _fold(torch.gt(tile, self.low[queries].unsqueeze(1), out=flags), torch.sum)
         self.nearer[queries] += sure.sum(1).long()
         row, group = (sure != maybe).nonzero(as_tuple=True)
         self._note(queries, rows, _members(tile, row, group))
@@ -254,9 +252,21 @@ class Sweep:
         return first + torch.bincount(query[before], minlength=len(first))
 
 
+def _fold(
+    tile: Float[Tensor, "n m"], reduce: Callable[[Tensor, int], Tensor]
+) -> Float[Tensor, "n p"]:
+    """Reduce each row by groups of columns that are M / _GROUP apart.
+
+    A transposed tile is reduced as it lies in memory, which is many times faster.
+    """
+    if tile.stride(1) == 1:
+        return reduce(tile.unflatten(1, (_GROUP, -1)), 1)
+    return reduce(tile.T.unflatten(0, (_GROUP, -1)), 0).T
+
+
 def _above(tile: Float[Tensor, "n m"], level: Float[Tensor, " n"]) -> Pairs:
     """Return the scores above the level of their row; groups are tested before members."""
-    peaks = tile.unflatten(1, (_GROUP, -1)).amax(1)
+    peaks = _fold(tile, torch.amax)
     found = _members(tile, *(peaks > level.unsqueeze(1)).nonzero(as_tuple=True))
     above = found.score > level[found.query]
     return Pairs(*(column[above] for column in found))
