@@ -1,7 +1,7 @@
 """200 random problems against pytorch-metric-learning's calculator.
 
 Its neighbours come from its own search without faiss; where definitions differ on purpose (see
-`docs/reference/metrics.md`) our value is converted before it is compared.
+`docs/metrics.md`) our value is converted before it is compared.
 """
 
 import numpy as np
