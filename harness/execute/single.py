@@ -122,6 +122,8 @@ def train(run: Run, parts: Assembled, history: History, *, work: Path, emit: Lis
     training, rule = run.protocol.training, run.protocol.selection
     if not history.scores:
         history = _evaluate(run, parts, history, epoch=0, untrained=True, emit=emit)
+        if rule.untrained:
+            _keep_best(run, parts, history, work=work)
     if stopped(run, history):
         return history
     start = history.records[-1].epoch if history.records else None

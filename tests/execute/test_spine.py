@@ -188,6 +188,30 @@ def test_restored_weights_give_the_test_values_they_had_when_they_were_best(
     assert at_its_epoch == at_the_end
 
 
+@pytest.mark.parametrize(("untrained", "selected"), [(True, 0), (False, 1)])
+def test_the_untrained_encoder_is_selected_only_where_the_protocol_says_so(
+    toy, plan, execute, store, untrained, selected
+):
+    still = {"training__optimizer__lr": 0.0, "training__batchnorm__statistics": "frozen"}
+    protocol = toy(**VALIDATED, **still, selection__untrained=untrained)
+    execute(plan(protocol, "pml:contrastive"))
+
+    (row,) = table(store, "runs")
+    values = {m["epoch"]: m["value"] for m in table(store, "metrics") if m["part"] == "test"}
+    assert row["selected_epoch"] == selected
+    assert selected in values
+
+
+def test_a_warm_up_before_the_budget_is_in_the_curve_and_never_selected(toy, plan, execute, store):
+    warmup = {"training__warmup__epochs": 2, "training__warmup__inside_budget": False}
+    execute(plan(toy(**VALIDATED, **warmup)))
+
+    (row,) = table(store, "runs")
+    curve = [(e["epoch"], e["warmup"]) for e in table(store, "epochs")]
+    assert curve == [(-2, True), (-1, True), (1, False), (2, False), (3, False), (4, False)]
+    assert row["selected_epoch"] >= 1
+
+
 def test_the_untrained_encoder_is_tested_first_and_reported(toy, plan, execute, store):
     events = []
     execute(plan(toy()), on_event=events.append)
