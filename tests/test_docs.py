@@ -26,7 +26,7 @@ def commands():
                 yield pytest.param(line, id=f"{page.relative_to(ROOT)}: {line}")
 
 
-@pytest.mark.parametrize("line", commands())
+@pytest.mark.parametrize("line", list(commands()))
 def test_every_command_in_the_documents_has_a_name_and_options_that_exist(line):
     words = shlex.split(line, comments=True)[1:]
     command: click.Command = root

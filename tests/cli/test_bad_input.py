@@ -41,13 +41,13 @@ def written(content: bytes, says: str) -> Case:
 CASES = {
     # the protocol file
     "misspelt section": edited(
-        "head:", "haed:", "P:32:1: haed: unknown key (did you mean 'head'?)"
+        "head:", "haed:", "P:34:1: haed: unknown key (did you mean 'head'?)"
     ),
     "misspelt key": edited("dim: 64", "dimm: 64", "head.dimm: unknown key (did you mean 'dim'?)"),
     "text for a number": edited("dim: 64", "dim: sixty", "head.dim: must be a"),
     "number below its range": edited("dim: 64", "dim: 0", "head.dim: 0 is less than 1"),
-    "negative budget": edited("epochs: 10", "epochs: -1", "training.epochs: -1 is less than 0"),
-    "not a number": edited("lr: 1.0e-3", "lr: .nan", "lr: must be a finite number, is nan"),
+    "negative budget": edited("epochs: 5", "epochs: -1", "training.epochs: -1 is less than 0"),
+    "not a number": edited("lr: 3.0e-4", "lr: .nan", "lr: must be a finite number, is nan"),
     "unknown transform": edited(
         "step: random_affine", "step: rotate", "transforms.train.1: 'rotate' is not one of"
     ),
@@ -74,9 +74,7 @@ CASES = {
     "metric out of range": edited(
         "recall_at_8", "recall_at_0", "metric recall_at_k: k: 0 is less"
     ),
-    "unknown weights": edited(
-        "weights: none", "weights: imagenet", "weights 'imagenet'"
-    ),
+    "unknown weights": edited("weights: none", "weights: imagenet", "weights 'imagenet'"),
     "empty file": written(b"", "mine.yaml:1:1: is empty"),
     "list instead of keys": written(b"- a\n", "mine.yaml:1:1: must be a mapping, is a list of 1"),
     "not utf-8": written(b"name: \xff\n", "mine.yaml:1:7: byte 0xff is not UTF-8"),

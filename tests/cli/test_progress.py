@@ -21,7 +21,7 @@ from harness.execute.events import (
     Summary,
 )
 from harness.plan import Request, Run, make_plan
-from harness.protocol import load
+from harness.protocol import load, with_values
 from harness.registry import discover
 from harness.training.loop import EpochRecord
 
@@ -32,7 +32,7 @@ SCORES = {"map_at_r": 0.5, "precision_at_1": 0.75}
 
 @pytest.fixture(scope="module")
 def run() -> Run:
-    protocol = load(ROOT / "protocols/digits.yaml")
+    protocol = with_values(load(ROOT / "protocols/digits.yaml"), {"training.epochs": 10})
     return make_plan(protocol, discover(), Request(plugins=("hist",)))[0]
 
 
