@@ -294,9 +294,8 @@ def check_sample_table(table: SampleTable) -> None:
     rows = len(table.sample_id)
     if rows == 0:
         raise HarnessError(f"data set {table.name!r} has no images")
-    columns = {"label": table.label, "part": table.part, "paths": table.paths}
-    columns["images"] = table.images
-    for name, column in columns.items():
+    columns = ("label", "part", "paths", "images")
+    for name, column in ((name, getattr(table, name)) for name in columns):
         if column is not None and len(column) != rows:
             raise HarnessError(
                 f"data set {table.name!r}: {len(column)} {name} for {rows} sample ids"

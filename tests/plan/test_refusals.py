@@ -15,7 +15,10 @@ from harness.registry import Registry
     ("request_", "message", "hint"),
     [
         pytest.param(
-            {}, "no loss: protocol small leaves it open", "--plugin NAME; harness show loss lists 5", id="none"
+            {},
+            "no loss: protocol small leaves it open",
+            "--plugin NAME; harness show loss lists 5",
+            id="none",
         ),
         pytest.param({"plugins": ("plane",)}, "unknown component 'plane'", "'plain'", id="typo"),
         pytest.param({"plugins": ("pairwise",)}, "is ambiguous", "acme-dml:pairwise", id="clash"),
