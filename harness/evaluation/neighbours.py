@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cache
 
 import torch
@@ -18,13 +19,15 @@ from torch import Tensor
 
 from harness.contracts import Distance
 from harness.evaluation.embedding import Embeddings
-from harness.evaluation.problem import Facts, Problem, pose
+from harness.evaluation.parallel import in_parallel, one_thread_each
+from harness.evaluation.problem import Facts, Problem, blocks, pose
 from harness.evaluation.ranking import Ranking
 from harness.evaluation.rows import rank_rows
 from harness.evaluation.scores import COARSE, make_scorer
 from harness.evaluation.tiles import rank_tiles, suits
 
 DEFAULT_MEMORY = 2**30
+_AT_ONCE = 2048  # queries whose distances are computed together
 
 
 def rank(
@@ -50,11 +53,15 @@ def rank(
     """
     gallery = query if gallery is None else gallery
     problem = pose(query, gallery, distance=distance, neighbors=neighbors)
-    facts = _solve(problem, memory)
+    with _quietly(query.values.device) as workers:
+        problem = replace(problem, workers=workers)
+        facts = _solve(problem, memory)
+        distances = _neighbor_distances(problem, facts)
 
     def precision_sum(cutoff: int) -> Float[Tensor, " q"]:
         deeper = pose(query, gallery, distance=distance, neighbors=0, cutoff=cutoff)
-        return _solve(deeper, memory).precision_sums[-1]
+        with _quietly(query.values.device) as workers:
+            return _solve(replace(deeper, workers=workers), memory).precision_sums[-1]
 
     return Ranking(
         query=query,
@@ -65,7 +72,7 @@ def rank(
         precision_sum_past_r=facts.precision_sums[1],
         hits_at_r=facts.hits_at_r,
         neighbor_ids=gallery.sample_ids[facts.neighbor_rows].cpu(),
-        neighbor_distances=_neighbor_distances(problem, facts).cpu(),
+        neighbor_distances=distances.cpu(),
         distance=_name(distance),
         precision_sum=cache(precision_sum),
     )
@@ -80,19 +87,22 @@ def _name(distance: str | Distance) -> str:
 def _solve(problem: Problem, memory: int) -> Facts:
     """Return facts about all queries, in their order."""
     everything = torch.arange(len(problem.query), device=problem.query.values.device)
-    with torch.no_grad(), _full_precision():
-        if suits(problem):
-            return join(list(rank_tiles(problem, memory)))
-        return join(list(rank_rows(problem, everything, memory)))
+    if suits(problem):
+        return join(rank_tiles(problem, memory))
+    return join(rank_rows(problem, everything, memory))
 
 
 @contextmanager
-def _full_precision() -> Generator[None]:
-    """Keep TF32 and bfloat16 out of float32 products: the error bounds do not cover them."""
+def _quietly(device: torch.device) -> Generator[int]:
+    """Yield the number of workers, without gradients and without TF32 or bfloat16 products.
+
+    The error bounds of scores do not cover reduced precision.
+    """
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:
-        yield
+        with torch.no_grad(), one_thread_each(device) as workers:
+            yield workers
     finally:
         torch.set_float32_matmul_precision(before)
 
@@ -115,10 +125,15 @@ def join(parts: list[Facts]) -> Facts:
 
 def _neighbor_distances(problem: Problem, facts: Facts) -> Float[Tensor, "q k"]:
     """Return exact distances, rounded to float32."""
-    rows = facts.neighbor_rows
-    query = facts.queries.repeat_interleave(rows.shape[1])
     scorer = make_scorer(
         problem.distance, problem.query.values, problem.gallery.values, dtype=COARSE
     )
-    exact = scorer.exact(query, rows.flatten(), facts.neighbor_scores.flatten())
-    return scorer.to_distance(exact).float().view(rows.shape)
+
+    def distances(block: slice) -> Tensor:
+        rows, scores = facts.neighbor_rows[block], facts.neighbor_scores[block]
+        query = facts.queries[block].repeat_interleave(rows.shape[1])
+        exact = scorer.exact(query, rows.flatten(), scores.flatten())
+        return scorer.to_distance(exact).float().view(rows.shape)
+
+    parts = blocks(len(facts.queries), _AT_ONCE)
+    return torch.cat(in_parallel(distances, parts, workers=problem.workers))

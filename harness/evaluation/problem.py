@@ -42,6 +42,7 @@ class Problem:
         num_relevant: (Q,) R.
         neighbors: How many neighbours are kept.
         cutoff: Depth of an additional precision sum; None for none.
+        workers: How many blocks or tiles may be in work at once.
     """
 
     query: Embeddings
@@ -51,6 +52,7 @@ class Problem:
     num_relevant: Int[Tensor, " q"]
     neighbors: int
     cutoff: int | None = None
+    workers: int = 1
 
     def depth(self, queries: Tensor | slice) -> int:
         """Return how many neighbours the facts about some queries need."""

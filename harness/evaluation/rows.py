@@ -9,33 +9,41 @@ Shapes: Q queries, G gallery, B queries of a block, M candidates per query.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from functools import partial
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from harness.evaluation.parallel import in_parallel
 from harness.evaluation.problem import Facts, Problem, blocks, lexicographic
 from harness.evaluation.scores import COARSE, FINE, Scorer, make_scorer
 from harness.evaluation.settling import Ordered, facts_of, in_doubt, settle
 
 _SPARE = 16  # candidates beyond the depth, so that near-ties at its end seldom need a second look
+_REUSED = 1 << 24
+_FEW = 256  # queries; a product with fewer rows reads the gallery too often
 _PAIR_COST = 128  # settling one pair takes as long as scoring about this many in a product
 
 
-def rank_rows(problem: Problem, queries: Int[Tensor, " b"], memory: int) -> Iterator[Facts]:
-    """Yield facts about some queries, block by block."""
-    dtype = COARSE
-    scorer = _scorer(problem, dtype)
-    for part in blocks(len(queries), _block_size(problem, memory)):
-        block = queries[part]
-        facts = _try_block(problem, scorer, block, patient=dtype == FINE)
-        if facts is None:
-            dtype = FINE
-            scorer = _scorer(problem, dtype)
-            facts = _try_block(problem, scorer, block, patient=True)
-        assert facts is not None, "a patient attempt gave up"
-        yield facts
+def rank_rows(problem: Problem, queries: Int[Tensor, " b"], memory: int) -> list[Facts]:
+    """Return facts about some queries, block by block."""
+    parts = [queries[part] for part in blocks(len(queries), _block_size(problem, memory))]
+    coarse = _scorer(problem, COARSE)
+    found = in_parallel(partial(_try_block, problem, coarse), parts[:1], workers=problem.workers)
+    if found == [None]:
+        found = [None] * len(parts)  # the others will not do better
+    else:
+        found += in_parallel(
+            partial(_try_block, problem, coarse), parts[1:], workers=problem.workers
+        )
+    if None not in found:
+        return [facts for facts in found if facts is not None]
+    del coarse
+    patient = partial(_try_block, problem, _scorer(problem, FINE), patient=True)
+    rest = [part for part, facts in zip(parts, found, strict=True) if facts is None]
+    found += in_parallel(patient, rest, workers=problem.workers)
+    return [facts for facts in found if facts is not None]
 
 
 def _scorer(problem: Problem, dtype: torch.dtype) -> Scorer:
@@ -43,15 +51,23 @@ def _scorer(problem: Problem, dtype: torch.dtype) -> Scorer:
 
 
 def _block_size(problem: Problem, memory: int) -> int:
-    """Return how many queries fit, with up to four copies of their scores alive at once."""
+    """Return how many queries fit, with up to four copies of their scores alive at once.
+
+    More than `_REUSED` bytes of scores are not worth it: the allocator hands such memory back
+    each time, and new pages are slow.
+    """
     size, dimensions = problem.gallery.values.shape
     factors = 24 * dimensions * (size + len(problem.query))
     depth = problem.depth(slice(None))
-    return max(1, max(memory - factors, memory // 4) // (48 * size + 96 * depth))
+    room = max(memory - factors, memory // 4) // problem.workers
+    fitting = room // (48 * size + 96 * depth)
+    if problem.own.device.type == "cpu":
+        fitting = min(fitting, max(_FEW, _REUSED // (4 * size)))
+    return max(1, fitting)
 
 
 def _try_block(
-    problem: Problem, scorer: Scorer, queries: Int[Tensor, " b"], *, patient: bool
+    problem: Problem, scorer: Scorer, queries: Int[Tensor, " b"], *, patient: bool = False
 ) -> Facts | None:
     """Return the facts, or None when a product of more precision is cheaper than settling."""
     scores = scorer.block(queries)

@@ -11,13 +11,14 @@ Shapes: Q queries, G gallery, W candidates kept per query, N x M tile, P single 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import cached_property
+from threading import Lock
 from typing import NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from harness.evaluation.parallel import in_parallel
 from harness.evaluation.problem import Facts, Problem, blocks
 from harness.evaluation.rows import rank_rows
 from harness.evaluation.scores import COARSE, FORMULAS, ProductScorer
@@ -27,6 +28,7 @@ _GROUP = 8  # scores whose maximum is compared first
 _SPARE = 16  # candidates beyond the depth, so that near-ties at its end seldom need a second look
 _SAMPLE = 1024  # gallery rows that the first thresholds come from
 _DENSE = 0.02  # share of scores above the nearest relevant one at which counting beats listing
+_PAIRS = 1 << 14  # a piece of work of single pairs
 _MOST_IN_DOUBT = 256  # pairs per query, on average, beyond which whole rows are the better way
 
 
@@ -40,8 +42,8 @@ def suits(problem: Problem) -> bool:
     )
 
 
-def rank_tiles(problem: Problem, memory: int, *, side: int | None = None) -> Iterator[Facts]:
-    """Yield facts about all queries; those that stay in doubt are ranked by whole rows.
+def rank_tiles(problem: Problem, memory: int, *, side: int | None = None) -> list[Facts]:
+    """Return facts about all queries; those that stay in doubt are ranked by whole rows.
 
     Args:
         problem: Its distance is one of `FORMULAS`.
@@ -53,24 +55,23 @@ def rank_tiles(problem: Problem, memory: int, *, side: int | None = None) -> Ite
         FORMULAS[problem.distance], problem.query.values, problem.gallery.values, dtype=COARSE
     )
     sweep = Sweep(problem, scorer, side or _side(problem, memory))
-    everything = torch.arange(len(problem.query), device=problem.query.values.device)
+    everything = torch.arange(len(problem.query), device=problem.own.device)
     if not sweep.run():
-        yield from rank_rows(problem, everything, memory)
-        return
-    unsettled: list[Tensor] = []
-    for queries, ordered, certain in sweep.candidates():
-        unsettled.append(queries[~certain])
-        yield sweep.facts(queries[certain], Ordered(*(part[certain] for part in ordered)))
-    rest = torch.cat(unsettled)
-    if len(rest):
-        yield from rank_rows(problem, rest, memory)
+        return rank_rows(problem, everything, memory)
+    first_beyond = sweep.first_beyond()
+    starts = blocks(len(problem.query), sweep.side)
+    found = in_parallel(
+        lambda block: sweep.facts(block, first_beyond), starts, workers=problem.workers
+    )
+    rest = everything[~sweep.certain]
+    return found + (rank_rows(problem, rest, memory) if len(rest) else [])
 
 
 def _side(problem: Problem, memory: int) -> int:
     """Return the largest power of two whose tile, with what is made of it, fits."""
     largest = 1024 if problem.query.values.device.type == "cpu" else 8192
     side = largest
-    while side > 64 and 32 * side * side > memory // 4:  # noqa: PLR2004 - a tile worth its calls
+    while side > 64 and 32 * side * side * problem.workers > memory // 2:  # noqa: PLR2004 - a tile worth its calls
         side //= 2
     return side
 
@@ -81,6 +82,14 @@ class Pairs(NamedTuple):
     query: Int[Tensor, " p"]
     row: Int[Tensor, " p"]
     score: Float[Tensor, " p"]
+
+    def where(self, kept: Bool[Tensor, " p"]) -> Pairs:
+        """Return those that are kept."""
+        return Pairs(self.query[kept], self.row[kept], self.score[kept])
+
+    def moved(self, queries: slice, rows: slice) -> Pairs:
+        """Return positions in a tile as positions in the whole."""
+        return Pairs(self.query + queries.start, self.row + rows.start, self.score)
 
 
 def _joined(parts: list[Pairs]) -> Pairs:
@@ -102,76 +111,107 @@ class Sweep:
         self.low = (self.best_score - error).to(COARSE)
         self.high = (self.best_score + error).to(COARSE)
         self.nearer = torch.zeros_like(problem.own)
-        self.doubtful: list[Pairs] = []
-        self.num_doubtful = 0
         shape = (len(problem.query), self.width)
         device = problem.own.device
         self.scores = torch.full(shape, -torch.inf, device=device)
         self.rows = torch.zeros(shape, dtype=torch.long, device=device)
-        self.pending: dict[int, list[Pairs]] = {}
         self.threshold = torch.empty(len(problem.query), device=device)
+        self.certain = torch.ones(len(problem.query), dtype=torch.bool, device=device)
+        starts = [block.start for block in blocks(len(problem.query), side)]
+        self.locks = {start: Lock() for start in starts}
+        self.pending: dict[int, list[Pairs]] = {start: [] for start in starts}
+        self.doubtful: dict[int, list[Pairs]] = {start: [] for start in starts}
+        self.num_doubtful = dict.fromkeys(starts, 0)
         self.dense: set[int] = set()
-        self._sample()
 
     def run(self) -> bool:
         """Pass over all tiles; False means that too much is in doubt to go on."""
-        symmetric = self.problem.gallery is self.problem.query
-        buffer = self.scores.new_empty(self.side, self.side)
-        for first in blocks(len(self.problem.query), self.side):
-            for second in blocks(len(self.problem.gallery), self.side):
-                if symmetric and second.start < first.start:
-                    continue
-                tile = self._tile(first, second, buffer)
-                self._absorb(first, second, tile)
-                if symmetric and second.start > first.start:
-                    self._absorb(second, first, tile.T)
-                if self.num_doubtful > _MOST_IN_DOUBT * len(self.problem.query):
-                    return False
-        for start in list(self.pending):
-            self._merge(start)
+        workers = self.problem.workers
+        in_parallel(self._sample, blocks(len(self.problem.query), self.side), workers=workers)
+        in_parallel(self._pass, self._tiles(), workers=workers)
+        if self._too_much_in_doubt():
+            return False
+        in_parallel(self._merge, self.pending, workers=workers)
         return True
 
-    def candidates(self) -> Iterator[tuple[Tensor, Ordered, Tensor]]:
-        """Yield queries, their nearest items in exact order, and which of them are certain."""
-        for block in blocks(len(self.problem.query), self.side):
-            queries = torch.arange(block.start, block.stop, device=self.rows.device)
-            slack = 2 * self.scorer.error(block).unsqueeze(1)
-            found = Ordered(self.rows[block], self.scores[block])
+    def facts(self, block: slice, first_beyond: Int[Tensor, " q"]) -> Facts:
+        """Return facts about the queries of a block of which the lists leave no doubt."""
+        queries = torch.arange(block.start, block.stop, device=self.rows.device)
+        slack = 2 * self.scorer.error(block).unsqueeze(1)
+        found = Ordered(self.rows[block], self.scores[block])
+        if self.width < len(self.problem.gallery):
             reach = found.scores[:, self.depth - 1] - slack.squeeze(1)
-            whole = self.width == len(self.problem.gallery)
-            certain = (found.scores[:, -1] < reach) | whole
-            ordered = settle(self.scorer, queries, found, in_doubt(found, slack), slack)
-            yield queries, ordered.first(self.depth), certain
+            self.certain[block] = found.scores[:, -1] < reach
+        ordered = settle(self.scorer, queries, found, in_doubt(found, slack), slack)
+        certain = self.certain[block]
+        ordered = Ordered(*(part[certain, : self.depth] for part in ordered))
+        queries = queries[certain]
+        return facts_of(self.problem, queries, ordered, first_beyond[queries])
 
-    def facts(self, queries: Int[Tensor, " b"], ordered: Ordered) -> Facts:
-        """Return facts about some queries, with the rank of a first hit beyond the lists."""
-        return facts_of(self.problem, queries, ordered, self.first_beyond[queries])
+    def first_beyond(self) -> Int[Tensor, " q"]:
+        """Return the rank of each query's nearest relevant item by counting; 0 without any."""
+        first = torch.where(self.problem.num_relevant > 0, self.nearer + 1, 0)
+        # Wherever the nearest relevant item is better than this, the lists have it.
+        listed = self.scores[:, self.depth - 1] + self.scorer.error(slice(None))
+        hard = self.best_score <= listed
+
+        def settled(parts: list[Pairs]) -> Tensor:
+            query, row, score = _joined(parts)
+            asked = hard[query]
+            query, row = query[asked], row[asked]
+            exact = self.scorer.exact(query, row, score[asked])
+            best = self.best_score[query]
+            return query[(exact > best) | ((exact == best) & (row < self.best_row[query]))]
+
+        lists = [parts for parts in self.doubtful.values() if parts]
+        before = in_parallel(settled, lists, workers=self.problem.workers)
+        return first + torch.bincount(torch.cat([first[:0], *before]), minlength=len(first))
 
     # --- the parts of a pass ----------------------------------------------------------------
 
-    def _sample(self) -> None:
+    def _tiles(self) -> Iterator[tuple[slice, slice]]:
+        """Yield the tiles, by diagonals so that neighbours in time seldom share a block."""
+        rows = list(blocks(len(self.problem.query), self.side))
+        columns = list(blocks(len(self.problem.gallery), self.side))
+        symmetric = self.problem.gallery is self.problem.query
+        for offset in range(len(columns)):
+            for index, row in enumerate(rows):
+                column = index + offset
+                if column < len(columns) or not symmetric:
+                    yield row, columns[column % len(columns)]
+
+    def _too_much_in_doubt(self) -> bool:
+        return sum(self.num_doubtful.values()) > _MOST_IN_DOUBT * len(self.problem.query)
+
+    def _pass(self, blocks_of_tile: tuple[slice, slice]) -> None:
+        queries, rows = blocks_of_tile
+        if self._too_much_in_doubt():
+            return
+        tile = self._tile(queries, rows)
+        self._absorb(queries, rows, tile)
+        if self.problem.gallery is self.problem.query and queries != rows:
+            self._absorb(rows, queries, tile.T)
+
+    def _sample(self, block: slice) -> None:
         """Set each threshold below the `width` best scores of an even sample of the gallery."""
-        size = len(self.problem.gallery)
-        step = max(1, size // max(_SAMPLE, 2 * _GROUP * (self.width + 1)))
+        step = max(1, len(self.problem.gallery) // max(_SAMPLE, 2 * _GROUP * (self.width + 1)))
         sample = self.scorer.factors.gallery[::step]
         sample = sample[: len(sample) // _GROUP * _GROUP]
-        slack = 2 * self.scorer.error(slice(None))
-        for block in blocks(len(self.problem.query), self.side):
-            scores = self.scorer.factors.query[block] @ sample.T
-            peaks = _fold(scores, torch.amax)
+        scores = self.scorer.factors.query[block] @ sample.T
+        peaks = _fold(scores, torch.amax)
+        self.threshold[block] = -torch.inf
+        if peaks.shape[1] > self.width:
             # One more than `width`, because the query itself may be in the sample.
-            enough = peaks.shape[1] > self.width
-            self.threshold[block] = (
-                peaks.topk(self.width + 1).values[:, -1] - slack[block] if enough else -torch.inf
-            )
-            above = scores > self.low[block].unsqueeze(1)
-            if int(torch.count_nonzero(above)) > _DENSE * above.numel():
-                self.dense.add(block.start)
+            lowest = peaks.topk(self.width + 1).values[:, -1]
+            self.threshold[block] = lowest - 2 * self.scorer.error(block)
+        above = scores > self.low[block].unsqueeze(1)
+        if int(torch.count_nonzero(above)) > _DENSE * above.numel():
+            self.dense.add(block.start)
 
-    def _tile(self, queries: slice, rows: slice, buffer: Tensor) -> Float[Tensor, "n m"]:
+    def _tile(self, queries: slice, rows: slice) -> Float[Tensor, "n m"]:
         """Score a tile, and give what is left out, and the padding to whole groups, -inf."""
         height, width = queries.stop - queries.start, rows.stop - rows.start
-        tile = buffer[: -(-height // _GROUP) * _GROUP, : -(-width // _GROUP) * _GROUP]
+        tile = self.scores.new_empty(-(-height // _GROUP) * _GROUP, -(-width // _GROUP) * _GROUP)
         tile[height:], tile[:, width:] = -torch.inf, -torch.inf
         factors = self.scorer.factors
         torch.mm(factors.query[queries], factors.gallery[rows].T, out=tile[:height, :width])
@@ -183,73 +223,55 @@ class Sweep:
     def _absorb(self, queries: slice, rows: slice, tile: Float[Tensor, "n m"]) -> None:
         """Take from a tile what its queries need: candidates, and how many items are nearer."""
         tile = tile[: queries.stop - queries.start]
-        threshold = self.threshold[queries]
-        level = threshold
+        threshold, low = self.threshold[queries].clone(), self.low[queries]
         if queries.start in self.dense:
-            self._count(queries, rows, tile)
+            nearer, near = self._count(queries, tile)
+            found = _above(tile, threshold)
         else:
-            level = torch.minimum(threshold, self.low[queries])
-        found = _above(tile, level)
-        if queries.start not in self.dense:
-            self._list(queries, rows, found)
-        better = found.score > threshold[found.query]
-        if bool(better.any()):
-            self._offer(queries, rows, Pairs(*(column[better] for column in found)))
+            found = _above(tile, torch.minimum(threshold, low))
+            near = found
+            sure = found.query[found.score > self.high[queries][found.query]]
+            nearer = torch.bincount(sure, minlength=len(tile))
+        near = near.where(
+            (near.score > low[near.query]) & (near.score <= self.high[queries][near.query])
+        )
+        better = found.where(found.score > threshold[found.query])
+        with self.locks[queries.start]:
+            self.nearer[queries] += nearer
+            if len(near.query):
+                self.doubtful[queries.start].append(near.moved(queries, rows))
+                self.num_doubtful[queries.start] += len(near.query)
+            if len(better.query):
+                self._offer(queries.start, better._replace(row=better.row + rows.start))
 
-    def _count(self, queries: slice, rows: slice, tile: Float[Tensor, "n m"]) -> None:
-        """Count scores above the nearest relevant item's; note those that rounding may move."""
+    def _count(
+        self, queries: slice, tile: Float[Tensor, "n m"]
+    ) -> tuple[Int[Tensor, " n"], Pairs]:
+        """Count scores surely above the nearest relevant item's, and list what may be."""
         flags = torch.empty_like(tile)  # floats: comparing into them is several times faster
         sure = _fold(torch.gt(tile, self.high[queries].unsqueeze(1), out=flags), torch.sum)
         maybe = _fold(torch.gt(tile, self.low[queries].unsqueeze(1), out=flags), torch.sum)
-        self.nearer[queries] += sure.sum(1).long()
-        row, group = (sure != maybe).nonzero(as_tuple=True)
-        self._note(queries, rows, _members(tile, row, group))
+        near = _members(tile, *(sure != maybe).nonzero(as_tuple=True))
+        return sure.sum(1).long(), near
 
-    def _list(self, queries: slice, rows: slice, found: Pairs) -> None:
-        """Do the same from a list of all scores that may be above."""
-        sure = found.query[found.score > self.high[queries][found.query]]
-        self.nearer[queries] += torch.bincount(sure, minlength=queries.stop - queries.start)
-        self._note(queries, rows, found)
-
-    def _note(self, queries: slice, rows: slice, found: Pairs) -> None:
-        low, high = self.low[queries][found.query], self.high[queries][found.query]
-        near = (found.score > low) & (found.score <= high)
-        if bool(near.any()):
-            query, row, score = (column[near] for column in found)
-            self.doubtful.append(Pairs(query + queries.start, row + rows.start, score))
-            self.num_doubtful += len(query)
-
-    def _offer(self, queries: slice, rows: slice, found: Pairs) -> None:
+    def _offer(self, start: int, found: Pairs) -> None:
         """Keep candidates until there are enough to be worth a merge."""
-        pending = self.pending.setdefault(queries.start, [])
-        pending.append(found._replace(row=found.row + rows.start))
+        pending = self.pending[start]
+        pending.append(found)
         if sum(len(pairs.query) for pairs in pending) > self.side * self.width // 2:
-            self._merge(queries.start)
+            self._merge(start)
 
     def _merge(self, start: int) -> None:
         """Merge pending candidates of one block into its lists and raise its thresholds."""
         block = slice(start, min(start + self.side, len(self.threshold)))
-        new = _best(_joined(self.pending.pop(start)), block.stop - start, self.width)
+        if not self.pending[start]:
+            return
+        new = _best(_joined(self.pending[start]), block.stop - start, self.width)
+        self.pending[start] = []
         both = torch.cat([self.scores[block], new.scores], dim=1).topk(self.width)
         rows = torch.cat([self.rows[block], new.rows], dim=1)
         self.scores[block], self.rows[block] = both.values, rows.gather(1, both.indices)
         self.threshold[block] = torch.maximum(self.threshold[block], both.values[:, -1])
-
-    @cached_property
-    def first_beyond(self) -> Int[Tensor, " q"]:
-        """Rank of each query's nearest relevant item by counting what is nearer; 0 without any."""
-        first = torch.where(self.problem.num_relevant > 0, self.nearer + 1, 0)
-        if not self.doubtful:
-            return first
-        query, row, score = _joined(self.doubtful)
-        # Wherever the nearest relevant item is better than this, the lists have it.
-        listed = self.scores[:, self.depth - 1] + self.scorer.error(slice(None))
-        hard = self.best_score[query] <= listed[query]
-        query, row = query[hard], row[hard]
-        exact = self.scorer.exact(query, row, score[hard])
-        best = self.best_score[query]
-        before = (exact > best) | ((exact == best) & (row < self.best_row[query]))
-        return first + torch.bincount(query[before], minlength=len(first))
 
 
 def _fold(
@@ -268,8 +290,7 @@ def _above(tile: Float[Tensor, "n m"], level: Float[Tensor, " n"]) -> Pairs:
     """Return the scores above the level of their row; groups are tested before members."""
     peaks = _fold(tile, torch.amax)
     found = _members(tile, *(peaks > level.unsqueeze(1)).nonzero(as_tuple=True))
-    above = found.score > level[found.query]
-    return Pairs(*(column[above] for column in found))
+    return found.where(found.score > level[found.query])
 
 
 def _members(tile: Float[Tensor, "n m"], row: Tensor, group: Tensor) -> Pairs:
@@ -309,7 +330,9 @@ def _nearest_relevant(
     row = by_label[starts[query] + offset]
     other = row != problem.own[query]
     query, row = query[other], row[other]
-    exact = scorer.exact(query, row, query)
+    parts = list(zip(query.split(_PAIRS), row.split(_PAIRS), strict=True))
+    found = in_parallel(lambda pair: scorer.exact(*pair, pair[0]), parts, workers=problem.workers)
+    exact = torch.cat(found) if found else scorer.exact(query, row, query)
     best = torch.full(counts.shape, -torch.inf, dtype=exact.dtype, device=exact.device)
     best = best.scatter_reduce(0, query, exact, "amax")
     nearest = exact == best[query]

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from harness.errors import HarnessError
-from harness.evaluation import Embeddings, embed
+from harness.evaluation import Embeddings, embed, rank
 
 
 class Encoded(NamedTuple):
@@ -107,3 +107,12 @@ def test_embeddings_that_do_not_fit_together_are_refused():
         Embeddings(torch.zeros(3, 2), three, three // 2)
     with pytest.raises(HarnessError, match="the set is empty"):
         Embeddings(torch.zeros(0, 2), three[:0], three[:0])
+
+
+def test_what_embed_returns_can_be_ranked():
+    encoder, images = encoder_and_images()
+    found = embed(encoder, batches_of(images, 4), device="cpu", normalize=True)
+
+    ranking = rank(found, neighbors=9)
+
+    assert sorted(ranking.neighbor_ids[0].tolist()) == list(range(101, 110))

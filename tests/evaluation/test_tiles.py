@@ -28,8 +28,8 @@ def clustered(seed, *, rows=300, dims=16, classes=70, spread=1.0, first_id=0):
 def both_ways(query, gallery, *, distance="cosine", side=64, neighbors=10):
     problem = pose(query, gallery, distance=distance, neighbors=neighbors)
     everything = torch.arange(len(query))
-    by_tiles = join(list(rank_tiles(problem, MEMORY, side=side)))
-    return by_tiles, join(list(rank_rows(problem, everything, MEMORY)))
+    by_tiles = join(rank_tiles(problem, MEMORY, side=side))
+    return by_tiles, join(rank_rows(problem, everything, MEMORY))
 
 
 def assert_same(first, second):
@@ -89,7 +89,7 @@ def test_a_large_set_goes_by_tiles_and_is_still_exact(spread):
 
     ranking = rank(items)
 
-    rows = join(list(rank_rows(problem, torch.arange(0, 8300, 50), MEMORY)))
+    rows = join(rank_rows(problem, torch.arange(0, 8300, 50), MEMORY))
     assert torch.equal(ranking.first_hit_rank[::50], rows.first_hit_rank)
     assert torch.equal(ranking.precision_sum_at_r[::50], rows.precision_sums[0])
     assert torch.equal(ranking.neighbor_ids[::50], rows.neighbor_rows)
