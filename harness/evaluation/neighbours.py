@@ -130,10 +130,9 @@ def _neighbor_distances(problem: Problem, facts: Facts) -> Float[Tensor, "q k"]:
     )
 
     def distances(block: slice) -> Tensor:
-        rows, scores = facts.neighbor_rows[block], facts.neighbor_scores[block]
-        query = facts.queries[block].repeat_interleave(rows.shape[1])
-        exact = scorer.exact(query, rows.flatten(), scores.flatten())
-        return scorer.to_distance(exact).float().view(rows.shape)
+        query = facts.queries[block].unsqueeze(1)
+        exact = scorer.exact(query, facts.neighbor_rows[block], facts.neighbor_scores[block])
+        return scorer.to_distance(exact).float()
 
     parts = blocks(len(facts.queries), _AT_ONCE)
     return torch.cat(in_parallel(distances, parts, workers=problem.workers))

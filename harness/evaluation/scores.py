@@ -38,8 +38,14 @@ class Scorer(Protocol):
         """Return the largest |fast - exact| of each query's scores."""
         ...
 
-    def exact(self, query: Tensor, gallery: Tensor, fast: Tensor) -> Float[Tensor, " p"]:
-        """Return the exact scores of the pairs (query[i], gallery[i]), rows of the two sides."""
+    def exact(self, query: Tensor, gallery: Tensor, fast: Tensor) -> Float[Tensor, "*p"]:
+        """Return the exact scores of pairs, given as rows of the two sides.
+
+        Args:
+            query: (P,), or (P, 1) for several gallery rows per query.
+            gallery: (P,) or (P, K).
+            fast: Their fast scores, of the same shape.
+        """
         ...
 
     def to_distance(self, scores: Tensor) -> Tensor:
@@ -60,7 +66,8 @@ class Formula:
 
     Attributes:
         factors: (Q, D), (G, D) and the floating type wanted -> `Factors`.
-        product: (P, D), (P, D) float64 -> (P,) exact scores, but for the lengths.
+        product: (P, D), (P, D) float64 -> (P,) exact scores, but for the lengths; overwrites
+            the second.
         lengths: (N, D) float64 -> (N,); exact scores are products over both lengths.
         to_distance: Scores -> distances.
     """
@@ -93,14 +100,14 @@ class ProductScorer:
         """Return the largest |fast - exact| of each query's scores."""
         return self._error[queries]
 
-    def exact(self, query: Tensor, gallery: Tensor, fast: Tensor) -> Float[Tensor, " p"]:  # noqa: ARG002 - computed anew
-        """Return the exact scores of the pairs (query[i], gallery[i])."""
-        if len(query) > _MANY_PAIRS:
+    def exact(self, query: Tensor, gallery: Tensor, fast: Tensor) -> Float[Tensor, "*p"]:  # noqa: ARG002 - computed anew
+        """Return the exact scores of pairs; see `Scorer`."""
+        if len(query) > _MANY_PAIRS and query.ndim == 1:
             return self._exact_of_distinct(query, gallery)
         return self._exact_of(query, gallery)
 
-    def _exact_of(self, query: Tensor, gallery: Tensor) -> Float[Tensor, " p"]:
-        at_once = max(1, _CACHED // self._query.shape[1])
+    def _exact_of(self, query: Tensor, gallery: Tensor) -> Float[Tensor, "*p"]:
+        at_once = max(1, _CACHED // self._query[:1].numel() // max(1, gallery[:1].numel()))
         found = [
             self._formula.product(self._query[q].double(), self._gallery[g].double())
             for q, g in zip(query.split(at_once), gallery.split(at_once), strict=True)
@@ -144,7 +151,7 @@ class OwnScorer:
         """Return zero: nothing more exact is known than the function itself."""
         return torch.zeros_like(self._query[queries, 0], dtype=FINE)
 
-    def exact(self, query: Tensor, gallery: Tensor, fast: Tensor) -> Float[Tensor, " p"]:  # noqa: ARG002 - nothing to compute
+    def exact(self, query: Tensor, gallery: Tensor, fast: Tensor) -> Float[Tensor, "*p"]:  # noqa: ARG002 - nothing to compute
         """Return the scores as they are."""
         return fast
 
@@ -187,7 +194,7 @@ def _cosine_factors(query: Tensor, gallery: Tensor, dtype: torch.dtype) -> Facto
 
 
 def _dot(query: Tensor, gallery: Tensor) -> Tensor:
-    return query.mul_(gallery).sum(1)
+    return gallery.mul_(query).sum(-1)
 
 
 def _euclidean_factors(query: Tensor, gallery: Tensor, dtype: torch.dtype) -> Factors:
@@ -214,11 +221,11 @@ def _euclidean_factors(query: Tensor, gallery: Tensor, dtype: torch.dtype) -> Fa
 
 
 def _half_square(query: Tensor, gallery: Tensor) -> Tensor:
-    return query.sub_(gallery).square_().sum(1).mul_(-0.5)
+    return gallery.sub_(query).square_().sum(-1).mul_(-0.5)
 
 
 def _ones(values: Tensor) -> Tensor:
-    return torch.ones_like(values[:, 0])
+    return torch.ones_like(values[..., 0])
 
 
 FORMULAS = {

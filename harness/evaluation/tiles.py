@@ -25,7 +25,7 @@ from harness.evaluation.scores import COARSE, FORMULAS, ProductScorer
 from harness.evaluation.settling import Ordered, facts_of, in_doubt, settle
 
 _GROUP = 8  # scores whose maximum is compared first
-_SPARE = 16  # candidates beyond the depth, so that near-ties at its end seldom need a second look
+_SPARE = 4  # candidates beyond the depth, so that near-ties at its end seldom need a second look
 _SAMPLE = 1024  # gallery rows that the first thresholds come from
 _DENSE = 0.02  # share of scores above the nearest relevant one at which counting beats listing
 _PAIRS = 1 << 14  # a piece of work of single pairs
@@ -85,7 +85,8 @@ class Pairs(NamedTuple):
 
     def where(self, kept: Bool[Tensor, " p"]) -> Pairs:
         """Return those that are kept."""
-        return Pairs(self.query[kept], self.row[kept], self.score[kept])
+        place = kept.nonzero().squeeze(1)
+        return Pairs(self.query[place], self.row[place], self.score[place])
 
     def moved(self, queries: slice, rows: slice) -> Pairs:
         """Return positions in a tile as positions in the whole."""
@@ -222,37 +223,27 @@ class Sweep:
 
     def _absorb(self, queries: slice, rows: slice, tile: Float[Tensor, "n m"]) -> None:
         """Take from a tile what its queries need: candidates, and how many items are nearer."""
-        tile = tile[: queries.stop - queries.start]
-        threshold, low = self.threshold[queries].clone(), self.low[queries]
+        num_queries = queries.stop - queries.start
+        threshold, low, high = (
+            torch.nn.functional.pad(level[queries], (0, len(tile) - num_queries), value=torch.inf)
+            for level in (self.threshold, self.low, self.high)
+        )
         if queries.start in self.dense:
-            nearer, near = self._count(queries, tile)
+            nearer, near = _count(tile, low, high)
             found = _above(tile, threshold)
         else:
-            found = _above(tile, torch.minimum(threshold, low))
-            near = found
-            sure = found.query[found.score > self.high[queries][found.query]]
+            found = near = _above(tile, torch.minimum(threshold, low))
+            sure = found.query[found.score > high[found.query]]
             nearer = torch.bincount(sure, minlength=len(tile))
-        near = near.where(
-            (near.score > low[near.query]) & (near.score <= self.high[queries][near.query])
-        )
+        near = near.where((near.score > low[near.query]) & (near.score <= high[near.query]))
         better = found.where(found.score > threshold[found.query])
         with self.locks[queries.start]:
-            self.nearer[queries] += nearer
+            self.nearer[queries] += nearer[:num_queries]
             if len(near.query):
                 self.doubtful[queries.start].append(near.moved(queries, rows))
                 self.num_doubtful[queries.start] += len(near.query)
             if len(better.query):
                 self._offer(queries.start, better._replace(row=better.row + rows.start))
-
-    def _count(
-        self, queries: slice, tile: Float[Tensor, "n m"]
-    ) -> tuple[Int[Tensor, " n"], Pairs]:
-        """Count scores surely above the nearest relevant item's, and list what may be."""
-        flags = torch.empty_like(tile)  # floats: comparing into them is several times faster
-        sure = _fold(torch.gt(tile, self.high[queries].unsqueeze(1), out=flags), torch.sum)
-        maybe = _fold(torch.gt(tile, self.low[queries].unsqueeze(1), out=flags), torch.sum)
-        near = _members(tile, *(sure != maybe).nonzero(as_tuple=True))
-        return sure.sum(1).long(), near
 
     def _offer(self, start: int, found: Pairs) -> None:
         """Keep candidates until there are enough to be worth a merge."""
@@ -286,20 +277,34 @@ def _fold(
     return reduce(tile.T.unflatten(0, (_GROUP, -1)), 0).T
 
 
+def _count(
+    tile: Float[Tensor, "n m"], low: Float[Tensor, " n"], high: Float[Tensor, " n"]
+) -> tuple[Int[Tensor, " n"], Pairs]:
+    """Count the scores above `high` in each row, and list those that may be above `low`."""
+    flags = torch.empty_like(tile)  # floats: comparing into them is several times faster
+    sure = _fold(torch.gt(tile, high.unsqueeze(1), out=flags), torch.sum)
+    maybe = _fold(torch.gt(tile, low.unsqueeze(1), out=flags), torch.sum)
+    return sure.sum(1).long(), _members(tile, sure != maybe, low)
+
+
 def _above(tile: Float[Tensor, "n m"], level: Float[Tensor, " n"]) -> Pairs:
     """Return the scores above the level of their row; groups are tested before members."""
-    peaks = _fold(tile, torch.amax)
-    found = _members(tile, *(peaks > level.unsqueeze(1)).nonzero(as_tuple=True))
-    return found.where(found.score > level[found.query])
+    return _members(tile, _fold(tile, torch.amax) > level.unsqueeze(1), level)
 
 
-def _members(tile: Float[Tensor, "n m"], row: Tensor, group: Tensor) -> Pairs:
-    """Return all scores of some groups."""
+def _members(
+    tile: Float[Tensor, "n m"], groups: Bool[Tensor, "n p"], level: Float[Tensor, " n"]
+) -> Pairs:
+    """Return the scores above the level of their row in some of the groups that `_fold` makes."""
+    row, group = groups.nonzero(as_tuple=True)
     stride = tile.shape[1] // _GROUP
-    members = torch.arange(_GROUP, device=tile.device) * stride
-    column = (group.unsqueeze(1) + members).flatten()
-    row = row.repeat_interleave(_GROUP)
-    return Pairs(row, column, tile[row, column])
+    down, across = tile.stride()
+    offsets = torch.arange(_GROUP, device=tile.device) * (stride * across)
+    place = (row * down + group * across).unsqueeze(1) + offsets
+    in_memory = tile if tile.is_contiguous() else tile.T
+    scores = in_memory.view(-1)[place]
+    hit, member = (scores > level[row].unsqueeze(1)).nonzero(as_tuple=True)
+    return Pairs(row[hit], group[hit] + member * stride, scores[hit, member])
 
 
 def _best(found: Pairs, num_queries: int, width: int) -> Ordered:
