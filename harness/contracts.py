@@ -18,6 +18,29 @@ if TYPE_CHECKING:
     from torch import Generator, Tensor, nn
 
 
+# --- what a loader gives -----------------------------------------------------------------------
+
+
+@runtime_checkable
+class ImageBatch(Protocol):
+    """Images of one batch, preprocessed, on any device."""
+
+    @property
+    def images(self) -> Tensor:
+        """(B, channels, H, W) float32."""
+        ...
+
+    @property
+    def labels(self) -> Tensor:
+        """(B,) int64; in [0, C) for training, the data set's class ids for evaluation."""
+        ...
+
+    @property
+    def sample_index(self) -> Tensor:
+        """(B,) int64; rows of the training part, or sample ids for evaluation."""
+        ...
+
+
 # --- what a loss sees -------------------------------------------------------------------------
 
 

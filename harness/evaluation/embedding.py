@@ -8,34 +8,16 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
+from harness.contracts import ImageBatch
 from harness.errors import HarnessError
 
 
 @runtime_checkable
-class LabelledImages(Protocol):
-    """One batch of a loader, as far as embedding needs it."""
-
-    @property
-    def images(self) -> Tensor:
-        """(B, C, H, W)."""
-        ...
-
-    @property
-    def labels(self) -> Tensor:
-        """(B,) int64 class ids."""
-        ...
-
-    @property
-    def sample_index(self) -> Tensor:
-        """(B,) int64 sample ids."""
-        ...
-
-
 @dataclass(frozen=True, slots=True, eq=False)
 class Embeddings:
     """Embedded images of one side of a retrieval, all on one device.
@@ -91,7 +73,7 @@ def _check_finite(values: Tensor) -> None:
 
 def embed(
     encoder: nn.Module,
-    batches: Iterable[LabelledImages],
+    batches: Iterable[ImageBatch],
     *,
     device: torch.device | str,
     normalize: bool,

@@ -4,7 +4,7 @@ The way of the data, each call taking what the one before returned:
 
     assembly.open_table     Run                      -> SampleTable
     assembly.assemble       Run, SampleTable         -> Assembled (split, loaders, learner, …)
-    single.train            Assembled                -> History (records and scores by epoch)
+    single.train            Assembled, History       -> History (records and scores by epoch)
     single.run_one          History                  -> Result (selected epoch, test ranking)
     rows.attempt_rows       Run, Result              -> rows
     many.run_all            (Run, …)                 -> Summary; rows are in the store

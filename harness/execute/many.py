@@ -34,8 +34,9 @@ from harness.execute.events import (
     RunStarted,
     Summary,
 )
+from harness.execute.history import History
 from harness.execute.rows import Attempt
-from harness.execute.single import History, resume, run_one
+from harness.execute.single import resume, run_one
 from harness.plan import Run
 from harness.protocol import dump
 from harness.provenance import collect
@@ -207,7 +208,7 @@ def _started(
         num_train_classes=len(parts.labels.class_ids),
         num_queries=len(parts.split.query),
         device=str(parts.device),
-        resumed_epoch=history.records[-1].epoch if history.records else None,
+        resumed_epoch=history.last_epoch if history.records else None,
     )
 
 

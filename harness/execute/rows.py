@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from harness.data.splits import data_digest
 from harness.evaluation.queries import query_rows
 from harness.execute.assembly import Assembled
-from harness.execute.single import History, Result
+from harness.execute.history import History
+from harness.execute.single import Result
 from harness.plan import Chosen, Run
 from harness.provenance import Provenance
 from harness.specs import MetricSpec

@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,53 +15,13 @@ from harness.evaluation.embedding import Embeddings, embed
 from harness.evaluation.neighbours import Ranking, rank
 from harness.execute.assembly import Assembled, run_root
 from harness.execute.events import EpochDone, Evaluated, Listener
+from harness.execute.history import History, Part, Score
 from harness.plan import Run
 from harness.specs import MetricSpec
 from harness.training import checkpoint, selection
-from harness.training.loop import EpochRecord, fit
+from harness.training.loop import fit
 
 CHECKPOINT = "checkpoint.pt"
-Part = Literal["val", "test"]
-
-
-class Score(NamedTuple):
-    """Metrics of one part at one epoch; epoch 0 is the untrained encoder."""
-
-    epoch: int
-    part: Part
-    values: Mapping[str, float]
-
-
-@dataclass(frozen=True, slots=True)
-class History:
-    """What training has shown so far; grows by replacement, and is what a checkpoint keeps.
-
-    Attributes:
-        records: One per epoch trained.
-        scores: Every evaluation, the untrained encoder's first.
-        train_seconds: Spent in training steps, over all attempts.
-        eval_seconds: Spent in evaluation, over all attempts.
-    """
-
-    records: tuple[EpochRecord, ...] = ()
-    scores: tuple[Score, ...] = ()
-    train_seconds: float = 0.0
-    eval_seconds: float = 0.0
-
-    def with_record(self, record: EpochRecord) -> History:
-        """Return the history one epoch longer."""
-        seconds = self.train_seconds + record.seconds
-        return replace(self, records=(*self.records, record), train_seconds=seconds)
-
-    def with_score(self, score: Score, seconds: float) -> History:
-        """Return the history one evaluation longer."""
-        return replace(
-            self, scores=(*self.scores, score), eval_seconds=self.eval_seconds + seconds
-        )
-
-    def series(self, part: Part, metric: str) -> list[tuple[int, float]]:
-        """Return (epoch, value) of one metric on one part, in order."""
-        return [(s.epoch, s.values[metric]) for s in self.scores if s.part == part]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +60,7 @@ def run_one(run: Run, parts: Assembled, history: History, *, work: Path, emit: L
     """
     history = train(run, parts, history, work=work, emit=emit)
     epoch = selected_epoch(run, history)
-    if _keeps_best(run) and epoch != _last_epoch(history):
+    if _keeps_best(run) and epoch != history.last_epoch:
         checkpoint.load_weights(_weights_file(work, epoch), parts.learner)
     started = time.perf_counter()
     query, gallery = _embed_test(run, parts)
@@ -133,7 +92,7 @@ def train(run: Run, parts: Assembled, history: History, *, work: Path, emit: Lis
             history = _evaluate(run, parts, history, epoch=record.epoch, emit=emit)
             _keep_best(run, parts, history, work=work)
         checkpoint.save(
-            work / CHECKPOINT, parts.learner, run_key=run.key, payload=_to_plain(history)
+            work / CHECKPOINT, parts.learner, run_key=run.key, payload=history.to_plain()
         )
         _drop_old_weights(run, history, work=work)
         emit(EpochDone(run, record, training.epochs, _seconds_left(run, history)))
@@ -145,7 +104,7 @@ def train(run: Run, parts: Assembled, history: History, *, work: Path, emit: Lis
 def resume(run: Run, parts: Assembled, *, work: Path) -> History:
     """Return the history of the last usable checkpoint, its state loaded; else an empty one."""
     payload = checkpoint.load(work / CHECKPOINT, parts.learner, run_key=run.key)
-    return _from_plain(payload) if payload is not None else History()
+    return History.from_plain(payload) if payload is not None else History()
 
 
 def stopped(run: Run, history: History) -> bool:
@@ -166,7 +125,7 @@ def selected_epoch(run: Run, history: History) -> int:
     """
     rule = run.protocol.selection
     if rule.rule == "last" or not history.records:
-        return _last_epoch(history)
+        return history.last_epoch
     best = selection.best(
         history.series("val", rule.metric),
         higher_is_better=_higher_is_better(run),
@@ -251,10 +210,6 @@ def _keeps_best(run: Run) -> bool:
     return run.protocol.selection.rule == "best_val"
 
 
-def _last_epoch(history: History) -> int:
-    return history.records[-1].epoch if history.records else 0
-
-
 def _weights_file(work: Path, epoch: int) -> Path:
     return work / f"best-{epoch}.pt"
 
@@ -265,7 +220,7 @@ def _keep_best(run: Run, parts: Assembled, history: History, *, work: Path) -> N
     The file carries its epoch, and the one before stays until the checkpoint that no longer
     needs it is written: a kill between the two leaves both.
     """
-    epoch = _last_epoch(history)
+    epoch = history.last_epoch
     if _keeps_best(run) and selected_epoch(run, history) == epoch:
         checkpoint.save_weights(_weights_file(work, epoch), parts.learner)
 
@@ -279,30 +234,8 @@ def _drop_old_weights(run: Run, history: History, *, work: Path) -> None:
             file.unlink(missing_ok=True)
 
 
-# --- bookkeeping ------------------------------------------------------------------------------
-
-
 def _seconds_left(run: Run, history: History) -> float:
     """Estimate from the mean epoch so far, evaluations included."""
     done = len(history.records)
     spent = history.train_seconds + history.eval_seconds
-    return spent / done * max(0, run.protocol.training.epochs - _last_epoch(history))
-
-
-def _to_plain(history: History) -> dict[str, Any]:
-    """Return the history in types that a checkpoint may hold."""
-    return {
-        "records": [record.to_plain() for record in history.records],
-        "scores": [[s.epoch, s.part, dict(s.values)] for s in history.scores],
-        "train_seconds": history.train_seconds,
-        "eval_seconds": history.eval_seconds,
-    }
-
-
-def _from_plain(payload: Mapping[str, Any]) -> History:
-    return History(
-        records=tuple(EpochRecord.from_plain(record) for record in payload["records"]),
-        scores=tuple(Score(*score) for score in payload["scores"]),
-        train_seconds=payload["train_seconds"],
-        eval_seconds=payload["eval_seconds"],
-    )
+    return spent / done * max(0, run.protocol.training.epochs - history.last_epoch)

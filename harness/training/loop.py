@@ -9,13 +9,13 @@ from typing import Any
 from torch import nn
 
 from harness import protocol
-from harness.contracts import Progress
+from harness.contracts import ImageBatch, Progress
 from harness.errors import HarnessError
 from harness.seeding import seed_global_streams
 from harness.training.encoder import prepare_for_epoch
 from harness.training.learner import Learner
 from harness.training.meter import Meter, Stopwatch
-from harness.training.step import ImageBatch, take_step
+from harness.training.step import take_step
 
 
 @dataclass(frozen=True, slots=True)

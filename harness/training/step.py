@@ -7,38 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
 
 from harness import protocol
-from harness.contracts import Batch, Progress
+from harness.contracts import Batch, ImageBatch, Progress
 from harness.errors import HarnessError
 from harness.training.encoder import Encoded
 from harness.training.learner import Learner
 from harness.training.meter import Stopwatch
 from harness.training.optimizer import ENCODER_GROUPS, Optimizers
-
-
-@runtime_checkable
-class ImageBatch(Protocol):
-    """What the loop needs of a batch; `harness.data.loading` makes them."""
-
-    @property
-    def images(self) -> Tensor:
-        """Return (B, K, H, W) pixels, preprocessed."""
-        ...
-
-    @property
-    def labels(self) -> Tensor:
-        """Return (B,) int64 labels in [0, C)."""
-        ...
-
-    @property
-    def sample_index(self) -> Tensor:
-        """Return (B,) int64 rows of the training part."""
-        ...
 
 
 def take_step(
