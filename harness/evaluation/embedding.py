@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +16,6 @@ from harness.contracts import ImageBatch
 from harness.errors import HarnessError
 
 
-@runtime_checkable
 @dataclass(frozen=True, slots=True, eq=False)
 class Embeddings:
     """Embedded images of one side of a retrieval, all on one device.
