@@ -16,6 +16,7 @@ from rich.text import Text
 
 from harness.cli.progress import (
     circumstances,
+    download_text,
     duration,
     headline,
     label,
@@ -26,6 +27,7 @@ from harness.cli.progress import (
     values_text,
 )
 from harness.execute.events import (
+    Downloading,
     EpochDone,
     Evaluated,
     Event,
@@ -48,6 +50,7 @@ class LiveDisplay:
         self.store = store
         self.console = console or Console(stderr=True, highlight=False)
         self.started: RunStarted | None = None
+        self.download: Downloading | None = None
         self.began = 0.0
         self.epoch: EpochDone | None = None
         self.scores: dict[str, Evaluated] = {}
@@ -74,8 +77,11 @@ class LiveDisplay:
         match event:
             case RunStarted():
                 self.started, self.epoch, self.scores = event, None, {}
+                self.download = None
                 self.began = time.monotonic()
                 self._keep(headline(event.run, self.store))
+            case Downloading():
+                self.download = event
             case EpochDone():
                 self.epoch = event
             case Evaluated():
@@ -92,7 +98,7 @@ class LiveDisplay:
     def render(self) -> Group:
         """Return the lines that change; they are drawn several times a second."""
         if self.started is None:
-            return Group()
+            return Group() if self.download is None else Group(_download_bar(self.download))
         lines = [Text(INDENT + circumstances(self.started), style="dim"), self._bar()]
         if self.epoch is not None:
             record = self.epoch.record
@@ -121,3 +127,10 @@ class LiveDisplay:
     def _keep(self, *lines: str, style: str = "") -> None:
         for line in lines:
             self.console.print(Text(line, style=style), soft_wrap=True)
+
+
+def _download_bar(event: Downloading) -> Table:
+    grid = Table.grid(padding=(0, 1))
+    bar = ProgressBar(total=event.total, completed=event.received, width=30)
+    grid.add_row(INDENT + download_text(event), bar)
+    return grid

@@ -16,6 +16,7 @@ import click
 
 from harness.cli.output import json_line
 from harness.execute.events import (
+    Downloading,
     EpochDone,
     Evaluated,
     Event,
@@ -49,7 +50,7 @@ def reporter(store: Path, *, as_json: bool, interactive: bool) -> Generator[List
 
 
 class PlainLines:
-    """Writes a line per fact, and at most one per ten seconds about epochs."""
+    """Writes a line per fact, and at most one per ten seconds about epochs and downloads."""
 
     def __init__(self, store: Path) -> None:
         """Name the store that the first line of each run shows."""
@@ -58,9 +59,9 @@ class PlainLines:
 
     def __call__(self, event: Event) -> None:
         """Write what an event says, if it is time to."""
-        if isinstance(event, EpochDone):
+        if isinstance(event, EpochDone | Downloading):
             now = time.monotonic()
-            ended = event.record.epoch == event.total_epochs
+            ended = _is_last(event)
             if now - self.last_line < SECONDS_BETWEEN_LINES and not ended:
                 return
             self.last_line = now
@@ -68,11 +69,19 @@ class PlainLines:
             click.echo(line, err=True)
 
 
-def lines_of(event: Event, store: Path) -> list[str]:  # noqa: PLR0911 - a table of events
+def _is_last(event: EpochDone | Downloading) -> bool:
+    if isinstance(event, Downloading):
+        return event.received == event.total
+    return event.record.epoch == event.total_epochs
+
+
+def lines_of(event: Event, store: Path) -> list[str]:  # noqa: C901, PLR0911 - a table of events
     """Return an event as lines of text."""
     match event:
         case PlanStarted(total=total, cached=cached):
             return [f"{total} {'run' if total == 1 else 'runs'}, {cached} finished before"]
+        case Downloading():
+            return [download_text(event)]
         case RunStarted():
             return [headline(event.run, store), f"  {circumstances(event)}"]
         case Evaluated():
@@ -113,6 +122,7 @@ def event_record(event: Event) -> dict[str, object]:
 
 EVENT_NAMES: Mapping[type, str] = {
     PlanStarted: "plan_started",
+    Downloading: "downloading",
     RunStarted: "run_started",
     Evaluated: "evaluated",
     EpochDone: "epoch_done",
@@ -146,6 +156,13 @@ def headline(run: Run, store: Path) -> str:
 def label(run: Run) -> str:
     """Return what tells a run from the others of its plan."""
     return f"{run.method}  fold {run.fold}  seed {run.seed}"
+
+
+def download_text(event: Downloading) -> str:
+    """Return what is fetched, and how far it is."""
+    received = f"{event.received / 2**20:.1f}"
+    total = "" if event.total is None else f" of {event.total / 2**20:.1f}"
+    return f"downloading {event.name}: {received}{total} MiB"
 
 
 def circumstances(event: RunStarted) -> str:

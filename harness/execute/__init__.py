@@ -11,6 +11,7 @@ The way of the data, each call taking what the one before returned:
 """
 
 from harness.execute.events import (
+    Downloading,
     EpochDone,
     Evaluated,
     Event,
@@ -26,6 +27,7 @@ from harness.execute.events import (
 from harness.execute.many import run_all
 
 __all__ = [
+    "Downloading",
     "EpochDone",
     "Evaluated",
     "Event",

@@ -29,7 +29,6 @@ class ExecutionOptions:
         threads: Of torch on the CPU; None leaves torch's choice. It belongs to the machine: two
             thread counts may differ in the last bits.
         fail_fast: Stop after the first failed run.
-        on_download: Hears (bytes received, bytes in all or None) while weights are fetched.
     """
 
     data_root: Path
@@ -41,7 +40,6 @@ class ExecutionOptions:
     save_embeddings: bool = False
     threads: int | None = None
     fail_fast: bool = False
-    on_download: Callable[[int, int | None], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +48,21 @@ class PlanStarted:
 
     total: int
     cached: int
+
+
+@dataclass(frozen=True, slots=True)
+class Downloading:
+    """More bytes of a weight file have arrived.
+
+    Attributes:
+        name: Of the file.
+        received: Bytes so far.
+        total: Bytes in all; None when the server does not say.
+    """
+
+    name: str
+    received: int
+    total: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +140,16 @@ class RunFailed:
     path: Path
 
 
-Event = PlanStarted | RunStarted | Evaluated | EpochDone | RunFinished | RunSkipped | RunFailed
+Event = (
+    PlanStarted
+    | Downloading
+    | RunStarted
+    | Evaluated
+    | EpochDone
+    | RunFinished
+    | RunSkipped
+    | RunFailed
+)
 Listener = Callable[[Event], None]
 
 

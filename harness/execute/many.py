@@ -25,6 +25,7 @@ from harness.execute.assembly import (
     resolve_device,
 )
 from harness.execute.events import (
+    Downloading,
     ExecutionOptions,
     Listener,
     PlanStarted,
@@ -87,7 +88,7 @@ def run_all(
     on_event(PlanStarted(len(plan), cached))
     to_do = [run for run in plan if not _skip_reason(run, finished, options)]
     tables = _open_tables(to_do, options)
-    _check_weights(to_do, options)
+    _check_weights(to_do, options, on_event)
     _keep_protocols(to_do, store)
     summary = Summary()
     with _numerics(options):
@@ -127,12 +128,17 @@ def _open_tables(
     return tables
 
 
-def _check_weights(plan: Sequence[Run], options: ExecutionOptions) -> None:
+def _check_weights(plan: Sequence[Run], options: ExecutionOptions, emit: Listener) -> None:
     """Find, or fetch if that is allowed, every weight file before anything is trained."""
     for run in {(r.backbone.card.name, r.protocol.backbone.weights): r for r in plan}.values():
         card, weights = run.backbone.card, run.protocol.backbone.weights
         assert isinstance(card, BackboneSpec), card
-        resolve(card.weights, backbone_context(weights, options), progress=options.on_download)
+        name = f"{card.name} {weights}"
+
+        def hear(received: int, total: int | None, name: str = name) -> None:
+            emit(Downloading(name, received, total))
+
+        resolve(card.weights, backbone_context(weights, options), progress=hear)
 
 
 def _keep_protocols(plan: Sequence[Run], store: Store) -> None:

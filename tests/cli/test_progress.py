@@ -11,6 +11,7 @@ from harness.cli.live import LiveDisplay
 from harness.cli.outcome import exit_code
 from harness.cli.progress import PlainLines, duration, event_record, lines_of, values_text
 from harness.execute.events import (
+    Downloading,
     EpochDone,
     Evaluated,
     PlanStarted,
@@ -57,6 +58,8 @@ def epoch(run: Run, number: int) -> EpochDone:
 def test_every_event_is_lines_of_text_and_a_json_object(run):
     events = [
         (PlanStarted(3, 1), "3 runs, 1 finished before"),
+        (Downloading("net imagenet", 2**20, 2**22), "downloading net imagenet: 1.0 of 4.0 MiB"),
+        (Downloading("net imagenet", 2**20, None), "downloading net imagenet: 1.0 MiB"),
         (started(run), "1,000 training images of 5 classes, 900 queries, on cpu"),
         (epoch(run, 2), "epoch 2/10  loss 1.5000  200 images/s  about 18.0 s left"),
         (RunSkipped(run, "finished before"), "hist  fold 0  seed 0: skipped, finished before"),
@@ -91,6 +94,8 @@ def test_the_live_display_keeps_one_line_per_run_and_redraws_the_rest(run):
 
     with LiveDisplay(STORE, console) as display:
         display(PlanStarted(2, 0))
+        display(Downloading("net imagenet", 2**20, 2**22))
+        console.print(display.render())
         display(started(run))
         display(Evaluated(run, 0, "test", SCORES, 0.1))
         display(epoch(run, 4))
@@ -100,6 +105,7 @@ def test_the_live_display_keeps_one_line_per_run_and_redraws_the_rest(run):
         display(RunFailed(run, "ValueError", "bad [/] markup", Path("x")))
 
     kept = screen.getvalue()[len(during) :]
+    assert "downloading net imagenet: 1.0 of 4.0 MiB" in during
     assert "epoch 4/10" in during
     assert "loss 1.5000  200 images/s" in during
     assert "test, untrained: map_at_r 0.5000" in during
