@@ -37,7 +37,7 @@ from harness.execute.events import (
 )
 from harness.execute.history import History
 from harness.execute.rows import Attempt
-from harness.execute.single import resume, run_one
+from harness.execute.single import Result, resume, run_one
 from harness.plan import Run
 from harness.protocol import dump
 from harness.provenance import collect
@@ -74,8 +74,8 @@ def run_all(
     plan with it; a second one stops at once.
 
     Raises:
-        HarnessError: Something all runs need is missing (device, data set, store); nothing has
-            been written then.
+        HarnessError: Something all runs need is missing (device, data set, weights, store), or
+            the first cannot be built; no row has been written then.
     """
     shell = _Shell(store, options, resolve_device(options.device), on_event)
     finished = finished_keys(store)
@@ -99,7 +99,9 @@ def run_all(
                 summary = replace(summary, cached=summary.cached + (run.key in finished))
                 continue
             table = tables[_table_key(run)]
-            summary = _add(summary, _attempt(run, table, shell, place=(index, len(plan))))
+            first = not summary.paths
+            ended = _attempt(run, table, shell, place=(index, len(plan)), first=first)
+            summary = _add(summary, ended)
             if summary.interrupted or (options.fail_fast and summary.failed):
                 break
     return summary
@@ -147,8 +149,12 @@ def _keep_protocols(plan: Sequence[Run], store: Store) -> None:
         write_protocol(store, digest, dump(written))
 
 
+class _UnfitPlanError(HarnessError):
+    """The first run cannot be built: the request is wrong, nothing has failed yet."""
+
+
 def _attempt(
-    run: Run, table: SampleTable, shell: _Shell, *, place: tuple[int, int]
+    run: Run, table: SampleTable, shell: _Shell, *, place: tuple[int, int], first: bool
 ) -> tuple[str, Path]:
     """Do one run and write its rows; return how it ended and the file that says so."""
     attempt = Attempt(
@@ -162,31 +168,51 @@ def _attempt(
     work = work_folder(shell.store, run.key)
     with lock(work):
         try:
-            return _succeed(attempt, table, shell, work=work, place=place)
+            parts = _assemble(run, table, shell, first=first)
+            result, path = _run(attempt, parts, shell, work=work, place=place)
         except KeyboardInterrupt:
             row = rows.ended_early(attempt, "interrupted", "KeyboardInterrupt", "Ctrl-C")
             return "interrupted", write_attempt(shell.store, row)
+        except _UnfitPlanError:
+            shutil.rmtree(work, ignore_errors=True)
+            raise
         except StoreError:
             raise
         except Exception as error:  # noqa: BLE001 - whatever a plugin or the data raises is a row
-            (work / "traceback.txt").write_text(traceback.format_exc(), encoding="utf-8")
-            name, message = type(error).__name__, _one_line(error)
-            row = rows.ended_early(attempt, "failed", name, message)
-            path = write_attempt(shell.store, row)
-            shell.emit(RunFailed(run, name, message, path))
-            return "failed", path
+            return "failed", _fail(attempt, error, shell, work=work)
+        shutil.rmtree(work, ignore_errors=True)  # the rows are in the store: nothing to resume
+    seconds = time.perf_counter() - attempt.started
+    untrained = rows.untrained(result.history)
+    shell.emit(RunFinished(run, result.test, untrained, result.selected_epoch, seconds, path))
+    return "finished", path
 
 
-def _succeed(
-    attempt: Attempt, table: SampleTable, shell: _Shell, *, work: Path, place: tuple[int, int]
-) -> tuple[str, Path]:
+def _assemble(run: Run, table: SampleTable, shell: _Shell, *, first: bool) -> Assembled:
+    """Build a run; the runs of a plan share what can be wrong here, so the first one tells.
+
+    Raises:
+        _UnfitPlanError: The first run cannot be built.
+        HarnessError: A later one cannot.
+    """
+    try:
+        return assemble(run, table, device=shell.device, options=shell.options)
+    except HarnessError as error:
+        if first:
+            raise _UnfitPlanError(error.message, hint=error.hint) from error
+        raise
+
+
+def _run(
+    attempt: Attempt, parts: Assembled, shell: _Shell, *, work: Path, place: tuple[int, int]
+) -> tuple[Result, Path]:
     run = attempt.run
-    parts = assemble(run, table, device=shell.device, options=shell.options)
     history = resume(run, parts, work=work)
     shell.emit(_started(run, parts, place=place, history=history))
     if shell.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(shell.device)
     result = run_one(run, parts, history, work=work, emit=shell.emit)
+    if shell.options.save_embeddings:
+        rows.save_embeddings(shell.store, attempt, result)
     path = write_attempt(
         shell.store,
         rows.finished(attempt, parts, result),
@@ -194,13 +220,16 @@ def _succeed(
         epochs=rows.epochs(result),
         queries=rows.queries(result),
     )
-    if shell.options.save_embeddings:
-        rows.save_embeddings(shell.store, attempt, result)
-    shutil.rmtree(work, ignore_errors=True)  # the rows are in the store: nothing left to resume
-    seconds = time.perf_counter() - attempt.started
-    untrained = rows.untrained(result.history)
-    shell.emit(RunFinished(run, result.test, untrained, result.selected_epoch, seconds, path))
-    return "finished", path
+    return result, path
+
+
+def _fail(attempt: Attempt, error: Exception, shell: _Shell, *, work: Path) -> Path:
+    """Write the row of a failed run, and the traceback beside its checkpoints."""
+    (work / "traceback.txt").write_text(traceback.format_exc(), encoding="utf-8")
+    name, message = type(error).__name__, _one_line(error)
+    path = write_attempt(shell.store, rows.ended_early(attempt, "failed", name, message))
+    shell.emit(RunFailed(attempt.run, name, message, path))
+    return path
 
 
 def _started(

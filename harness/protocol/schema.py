@@ -261,7 +261,8 @@ class BatchNorm(Section):
     Attributes:
         statistics: `train` or `frozen` (running statistics of the weights are used and kept).
         affine: Scale and shift: `train`, `frozen`, or `after_warmup` (frozen until the warm-up
-            ends, as the code of Proxy Anchor and HIST does).
+            ends, as the code of Proxy Anchor and HIST does; without a warm-up that code keeps
+            them frozen, which is `frozen` here).
     """
 
     statistics: Literal["train", "frozen"] = "train"

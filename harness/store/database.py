@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from concurrent.futures import TimeoutError as OutOfTimeError
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -83,12 +84,15 @@ def query(
     inventory = take_inventory(store, [SOURCES[view] for view in views if view in SOURCES])
     _warn(inventory.damaged)
     try:
-        return _run(_filled(database, inventory, views), sql, most_rows=most_rows, seconds=seconds)
+        fill = partial(_filled, database, inventory, views)
+        return _run(database, fill, sql, most_rows=most_rows, seconds=seconds)
     except duckdb.Error as error:
         sound = None if isinstance(error, _USERS_ERRORS) else _without_unreadable(inventory)
         if sound is None:
             raise readable(error) from error
-    return _run(_filled(_empty(), sound, views), sql, most_rows=most_rows, seconds=seconds)
+    database = _empty()
+    fill = partial(_filled, database, sound, views)
+    return _run(database, fill, sql, most_rows=most_rows, seconds=seconds)
 
 
 def describe_views(store: Store) -> Table:
@@ -191,19 +195,36 @@ def _warn(damaged: Sequence[Path]) -> None:
 
 
 def _run(
-    database: duckdb.DuckDBPyConnection, sql: str, *, most_rows: int, seconds: float
+    database: duckdb.DuckDBPyConnection,
+    fill: Callable[[], object],
+    sql: str,
+    *,
+    most_rows: int,
+    seconds: float,
 ) -> Table:
     """Answer in a thread, because DuckDB does not notice Ctrl-C in the main one; then close."""
+
+    def answer() -> Table:
+        fill()
+        return _fetch(database, sql, most_rows)
+
     with database, ThreadPoolExecutor(max_workers=1) as pool:
-        answer = pool.submit(_fetch, database, sql, most_rows)
+        future = pool.submit(answer)
         try:
-            return answer.result(timeout=seconds)
+            return future.result(timeout=seconds)
         except OutOfTimeError as error:
-            database.interrupt()
+            _interrupt(database, future)
             raise HarnessError(f"the query took more than {seconds:g} s") from error
         except KeyboardInterrupt:
-            database.interrupt()
+            _interrupt(database, future)
             raise
+
+
+def _interrupt(database: duckdb.DuckDBPyConnection, future: Future[Table]) -> None:
+    """End the thread; again and again, for between two statements DuckDB forgets the first."""
+    while not future.done():
+        database.interrupt()
+        wait([future], timeout=0.05)
 
 
 def _fetch(database: duckdb.DuckDBPyConnection, sql: str, most_rows: int) -> Table:

@@ -146,7 +146,9 @@ def test_ctrl_c_ends_with_a_row_and_the_code_of_an_interrupt(tmp_path: Path):
     import sys
 
     protocol = Path(__file__).parents[2] / "protocols/digits.yaml"
-    code = "import sys; from harness.cli import main; sys.exit(main())"
+    # a shell that starts tests in the background makes its children ignore SIGINT
+    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{heed}; import sys; from harness.cli import main; sys.exit(main())"
     process = subprocess.Popen(
         [sys.executable, "-c", code, "run", str(protocol), "--plugin", "contrastive"],
         cwd=tmp_path,

@@ -330,6 +330,24 @@ def test_missing_data_is_said_before_anything_is_written(toy, plan, execute, sto
     assert table(store, "runs") == []
 
 
+def test_a_request_that_cannot_be_built_is_refused_without_a_row(toy, plan, execute, store):
+    with pytest.raises(HarnessError, match="a batch of 30 cannot hold exactly 4") as error:
+        execute(plan(toy(training__batch_size=30)))
+
+    assert "multiple of sampler.m" in error.value.hint
+    assert table(store, "runs") == []
+    assert list((store.root / "work").glob("*")) == []
+
+
+def test_a_later_run_that_cannot_be_built_is_a_failed_row(toy, plan, execute, store):
+    wrong = toy(training__batch_size=30)
+
+    summary = execute((*plan(toy()), *plan(wrong)))
+
+    assert (summary.finished, summary.failed) == (1, 1)
+    assert sorted(row["status"] for row in table(store, "runs")) == ["failed", "ok"]
+
+
 def test_a_device_that_is_not_here_is_refused(toy, plan, execute):
     with pytest.raises(HarnessError, match="unknown device 'tpu9'"):
         execute(plan(toy()), device="tpu9")

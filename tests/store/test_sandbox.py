@@ -196,6 +196,15 @@ def test_a_question_that_takes_too_long_is_given_up(filled: Store):
         query(filled, ENDLESS, seconds=0.2)
 
 
+@pytest.fixture
+def heeds_ctrl_c():
+    """Let this process hear SIGINT; one that a shell put into the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("heeds_ctrl_c")
 def test_ctrl_c_ends_a_question(filled: Store):
     timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
