@@ -115,15 +115,17 @@ def _skip_reason(run: Run, finished: frozenset[str], options: ExecutionOptions) 
     return "not in the store" if options.existing == "only-cache" else ""
 
 
-def _table_key(run: Run) -> tuple[str, str, bool]:
-    return run.dataset.card.name, run.dataset.params.model_dump_json(), run.smoke
+def _table_key(run: Run) -> tuple[str, str, str, bool]:
+    chosen = run.dataset
+    owner, params = chosen.origin.distribution, chosen.params.model_dump_json()
+    return owner, chosen.card.name, params, run.smoke
 
 
 def _open_tables(
     plan: Sequence[Run], options: ExecutionOptions
-) -> dict[tuple[str, str, bool], SampleTable]:
+) -> dict[tuple[str, str, str, bool], SampleTable]:
     """Open every data set once, before anything is trained: a missing one costs no hours."""
-    tables: dict[tuple[str, str, bool], SampleTable] = {}
+    tables: dict[tuple[str, str, str, bool], SampleTable] = {}
     for run in plan:
         if _table_key(run) not in tables:
             tables[_table_key(run)] = open_table(run, options)

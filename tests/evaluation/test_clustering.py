@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn import metrics
 
 from harness.evaluation import Embeddings, rank
 from harness.evaluation.clustering import (
@@ -60,7 +61,6 @@ def test_nmi_equals_its_definition(partition):
 @settings(max_examples=60)
 @given(partitions)
 def test_nmi_and_ami_equal_scikit_learn(partition):
-    metrics = pytest.importorskip("sklearn.metrics")
     labels, clusters = partition
     table = table_of(labels, clusters)
 

@@ -7,12 +7,11 @@ Its neighbours come from its own search without faiss; where definitions differ 
 import numpy as np
 import pytest
 import torch
+from pytorch_metric_learning import distances
+from pytorch_metric_learning.utils import accuracy_calculator as accuracy
+from pytorch_metric_learning.utils import inference
 
 from harness.evaluation import evaluate
-
-accuracy = pytest.importorskip("pytorch_metric_learning.utils.accuracy_calculator")
-inference = pytest.importorskip("pytorch_metric_learning.utils.inference")
-distances = pytest.importorskip("pytorch_metric_learning.distances")
 
 NAMES = {
     "precision_at_1": "precision_at_1",
