@@ -13,6 +13,10 @@ ROOT = Path(__file__).parents[1]
 FOLDERS = sorted(path.parent for path in (ROOT / "plugins").glob("*/pyproject.toml"))
 
 
+def distribution(folder: Path) -> str:
+    return f"harness-{folder.name.replace('_', '-')}"
+
+
 def read(path: Path) -> dict[str, Any]:
     return tomllib.loads(path.read_text())
 
@@ -23,14 +27,14 @@ def root() -> dict[str, Any]:
 
 
 def test_every_plugin_folder_is_in_the_group_that_uv_run_installs(root):
-    names = {f"harness-{folder.name}" for folder in FOLDERS}
+    names = {distribution(folder) for folder in FOLDERS}
 
     assert {re.split(r"[<>=~]", name)[0] for name in root["dependency-groups"]["plugins"]} == names
     assert "plugins" in root["tool"]["uv"]["default-groups"]
 
 
 def test_every_plugin_is_resolved_from_the_workspace(root):
-    names = {f"harness-{folder.name}" for folder in FOLDERS}
+    names = {distribution(folder) for folder in FOLDERS}
 
     sources = root["tool"]["uv"]["sources"]
 
@@ -64,7 +68,7 @@ def test_every_core_module_but_the_door_is_protected_from_plugins(root):
 def test_a_plugin_is_word_for_word_what_a_third_party_writes(folder):
     project = read(folder / "pyproject.toml")
 
-    assert project["project"]["name"] == f"harness-{folder.name}"
+    assert project["project"]["name"] == distribution(folder)
     assert project["project"]["entry-points"]["harness"] == {folder.name: f"harness_{folder.name}"}
     assert "dml-harness" in project["project"]["dependencies"]
     assert "tool" not in project

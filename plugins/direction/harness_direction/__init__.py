@@ -1,0 +1,1 @@
+"""Direction regularisation of triplet, proxy and multi-similarity losses."""

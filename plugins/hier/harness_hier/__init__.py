@@ -1,0 +1,1 @@
+"""HIER, hierarchical regularisation in the Poincaré ball."""

@@ -1,0 +1,1 @@
+"""Hyp, pairwise cross-entropy in the Poincaré ball."""

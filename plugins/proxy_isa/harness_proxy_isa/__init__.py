@@ -1,0 +1,1 @@
+"""Proxy-ISA, informative sample-aware proxies for deep metric learning."""

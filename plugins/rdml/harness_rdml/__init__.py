@@ -1,0 +1,1 @@
+"""RDML, the criteria, miners and samplers of Revisiting Training Strategies."""
