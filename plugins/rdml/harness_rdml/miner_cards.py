@@ -1,0 +1,7 @@
+"""Cards of the miners of Revisiting Training Strategies."""
+
+from __future__ import annotations
+
+from harness.api import MinerSpec
+
+MINERS: tuple[MinerSpec, ...] = ()
