@@ -21,6 +21,7 @@ from harness.errors import HarnessError
 
 Size = tuple[int, int]
 BILINEAR = Image.Resampling.BILINEAR
+FILTERS = {"bilinear": BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
 class Step(Protocol):
@@ -54,9 +55,9 @@ def cut(image: Image.Image, box: Box) -> Image.Image:
     return image.crop((box.left, box.top, box.left + box.width, box.top + box.height))
 
 
-def scale_to(image: Image.Image, size: Size) -> Image.Image:
-    """Return the image at a size, bilinear and antialiased; itself when it has that size."""
-    return image if image.size == size else image.resize(size, BILINEAR)
+def scale_to(image: Image.Image, size: Size, *, interpolation: str = "bilinear") -> Image.Image:
+    """Return the image at a size, antialiased; itself when it has that size."""
+    return image if image.size == size else image.resize(size, FILTERS[interpolation])
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,7 @@ class Resize:
     """Scale the shorter side to `side`; the longer one is rounded down, as torchvision does."""
 
     side: int
+    interpolation: str = "bilinear"
     draws: bool = False
 
     def draw(self, _rng: Random, _size: Size) -> None:
@@ -73,8 +75,10 @@ class Resize:
         """Scale, keeping the aspect ratio."""
         width, height = image.size
         if width <= height:
-            return scale_to(image, (self.side, int(self.side * height / width)))
-        return scale_to(image, (int(self.side * width / height), self.side))
+            size = (self.side, int(self.side * height / width))
+        else:
+            size = (int(self.side * width / height), self.side)
+        return scale_to(image, size, interpolation=self.interpolation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +146,7 @@ class RandomResizedCrop:
     side: int
     scale: tuple[float, float]
     ratio: tuple[float, float]
+    interpolation: str = "bilinear"
     draws: bool = True
 
     def draw(self, rng: Random, size: Size) -> Box:
@@ -170,7 +175,8 @@ class RandomResizedCrop:
 
     def apply(self, image: Image.Image, params: Box) -> Image.Image:
         """Cut, then scale: pixels outside the box must not bleed into its border."""
-        return scale_to(cut(image, params), (self.side, self.side))
+        size = (self.side, self.side)
+        return scale_to(cut(image, params), size, interpolation=self.interpolation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,13 +249,13 @@ def make_step(step: protocol.TransformStep) -> Step:
     """Return the working twin of a protocol's transform step."""
     match step:
         case protocol.Resize():
-            return Resize(step.size)
+            return Resize(step.size, step.interpolation)
         case protocol.CenterCrop():
             return CenterCrop(step.size)
         case protocol.RandomCrop():
             return RandomCrop(step.size, step.padding)
         case protocol.RandomResizedCrop():
-            return RandomResizedCrop(step.size, step.scale, step.ratio)
+            return RandomResizedCrop(step.size, step.scale, step.ratio, step.interpolation)
         case protocol.HorizontalFlip():
             return HorizontalFlip(step.p)
         case protocol.RandomAffine():

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -75,14 +76,17 @@ def embed(
     *,
     device: torch.device | str,
     normalize: bool,
+    layer: Literal["embeddings", "features"] = "embeddings",
 ) -> Embeddings:
     """Embed every batch in evaluation mode, without gradients.
 
     Args:
-        encoder: Called as `encoder(images)`; the result has the attribute `embeddings`, (B, D).
+        encoder: Called as `encoder(images)`; the result has the attributes `embeddings`, (B, D),
+            and `features`, (B, F).
         batches: Batches of any size; each image is embedded independently of its batch.
         device: Where the encoder is, and where the embeddings stay.
         normalize: L2-normalise each embedding; a zero vector stays zero.
+        layer: What is taken: embeddings, or the features below the head.
 
     Raises:
         HarnessError: There are no batches, or an embedding is not finite.
@@ -93,7 +97,7 @@ def embed(
     with _evaluating(encoder):
         for batch in batches:
             images = batch.images.to(device, non_blocking=True)
-            values.append(encoder(images).embeddings.float())
+            values.append(getattr(encoder(images), layer).float())
             labels.append(batch.labels)
             sample_ids.append(batch.sample_index)
         if not values:

@@ -131,8 +131,14 @@ def assemble(
         device=device,
         generators=streams,
     )
-    distance = parts.distance or run.protocol.evaluation.distance
-    return Assembled(table, split, labels, loaders, learner, distance, device)
+    return Assembled(table, split, labels, loaders, learner, _distance(run, parts), device)
+
+
+def _distance(run: Run, parts: LossParts) -> Distance | str:
+    """Return what ranks: the loss's own distance is one of embeddings, never of features."""
+    evaluation = run.protocol.evaluation
+    own = parts.distance if evaluation.layer == "embeddings" else None
+    return own or evaluation.distance
 
 
 def shrink(table: SampleTable, split: Split) -> Split:

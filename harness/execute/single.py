@@ -185,6 +185,7 @@ def _embed(run: Run, parts: Assembled, rows: NDArray[np.int64]) -> Embeddings:
         parts.loaders.evaluate(rows),
         device=parts.device,
         normalize=run.protocol.evaluation.normalize,
+        layer=run.protocol.evaluation.layer,
     )
 
 

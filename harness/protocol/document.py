@@ -16,7 +16,7 @@ from harness.documents import (
     validate,
 )
 from harness.errors import HarnessError, did_you_mean
-from harness.protocol.schema import Protocol, full_path
+from harness.protocol.schema import Added, Protocol, Section, full_path
 
 FOLDER = Path("protocols")
 OUTSIDE_DIGEST = frozenset({"summary", "paper", "expected", "caveats", "seeds"})
@@ -69,16 +69,32 @@ def dump(protocol: Protocol) -> str:
 
 def content(protocol: Protocol) -> dict[str, Any]:
     """Return what determines the numbers: everything but documentation and seeds."""
-    values = protocol.model_dump(mode="json", exclude=set(OUTSIDE_DIGEST))
+    values = {k: v for k, v in _content(protocol).items() if k not in OUTSIDE_DIGEST}
     values["open"] = sorted(set(protocol.open))
     return values
+
+
+def _content(value: Any) -> Any:  # noqa: ANN401 - plain data
+    """Return plain data without the fields that were added later and say nothing."""
+    if isinstance(value, Section):
+        told = [name for name in type(value).model_fields if not _silent(value, name)]
+        return {name: _content(getattr(value, name)) for name in told}
+    if isinstance(value, Mapping):
+        return {key: _content(item) for key, item in value.items()}
+    return [_content(item) for item in value] if isinstance(value, tuple | list) else value
+
+
+def _silent(section: Section, name: str) -> bool:
+    field = type(section).model_fields[name]
+    return Added() in field.metadata and getattr(section, name) == field.default
 
 
 def digest(protocol: Protocol) -> str:
     """Return the SHA-256 of a protocol's content, 64 hex digits.
 
     Defaults are part of it: two files that say the same, one of them by leaving a key out, have
-    one digest, and a default that changes in a new version of the schema changes it.
+    one digest, and a default that changes in a new version of the schema changes it. A field
+    marked `Added` counts once it says something else than its default.
     """
     return digest_of(content(protocol))
 

@@ -6,6 +6,7 @@ a range, and unknown keys are refused.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -19,6 +20,14 @@ Probability = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
 Side = Annotated[int, Field(ge=1, le=4096, description="pixels")]
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """Mark of a field that came after the first release of the schema.
+
+    At its default it is not content, so protocols written before it keep their digests.
+    """
 
 
 class Section(BaseModel):
@@ -80,11 +89,15 @@ class SplitRule(Section):
         return tuple(range(self.use_folds or max(1, self.folds)))
 
 
+Interpolation = Annotated[Literal["bilinear", "bicubic"], Added()]
+
+
 class Resize(Section):
-    """Scale the shorter side to `size`, keeping the aspect ratio (bilinear, antialiased)."""
+    """Scale the shorter side to `size`, keeping the aspect ratio (antialiased)."""
 
     step: Literal["resize"]
     size: Side
+    interpolation: Interpolation = "bilinear"
 
 
 class CenterCrop(Section):
@@ -109,6 +122,7 @@ class RandomResizedCrop(Section):
     size: Side
     scale: tuple[Positive, Positive] = (0.08, 1.0)
     ratio: tuple[Positive, Positive] = (3 / 4, 4 / 3)
+    interpolation: Interpolation = "bilinear"
 
 
 class HorizontalFlip(Section):
@@ -230,16 +244,19 @@ class StepSchedule(Section):
 
 
 class Warmup(Section):
-    """Epochs at the start in which the backbone is frozen.
+    """Epochs at the start in which the backbone stays as it is.
 
     Attributes:
         epochs: How many.
         inside_budget: Whether they count as epochs of the budget and of the schedule (Proxy
             Anchor) or come before epoch 0 without a step of the schedule (HIST).
+        backbone: `frozen` computes no gradients for it; `lr_0` does, and takes steps of length
+            zero, so that the moments of Adam are filled when it begins to learn (HIER).
     """
 
     epochs: Annotated[int, Field(ge=0, le=1000)] = 0
     inside_budget: bool = True
+    backbone: Annotated[Literal["frozen", "lr_0"], Added()] = "frozen"
 
 
 class Clip(Section):
@@ -328,6 +345,8 @@ class Evaluation(Section):
         batch_size: Images per forward pass; it never changes a result by more than rounding.
         neighbors: How many nearest neighbours of each query are stored.
         oracle: Also test at each evaluation, reported only in columns named `oracle_…`.
+        layer: What ranks an image: `embeddings` of the head, or the backbone's pooled `features`,
+            which know nothing of a distance that the loss brings.
     """
 
     metrics: Annotated[tuple[str, ...], Field(min_length=1)] = (
@@ -340,6 +359,7 @@ class Evaluation(Section):
     batch_size: Annotated[int, Field(ge=1, le=65536)] = 128
     neighbors: Annotated[int, Field(ge=0, le=1000)] = 10
     oracle: bool = False
+    layer: Annotated[Literal["embeddings", "features"], Added()] = "embeddings"
 
     @model_validator(mode="after")
     def _check_metrics(self) -> Evaluation:

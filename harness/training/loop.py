@@ -117,7 +117,8 @@ def fit(
 def _train_epoch(learner: Learner, epoch: Epoch, batches: Iterable[ImageBatch]) -> EpochRecord:
     """Take one step per batch."""
     _prepare(learner, epoch)
-    rates = learner.optimizers.set_learning_rates(epoch.scheduled)
+    still = ("backbone",) if epoch.warmup and _steps_of_zero(learner) else ()
+    rates = learner.optimizers.set_learning_rates(epoch.scheduled, still=still)
     meter, watch = Meter(epoch.number), Stopwatch(learner.device)
     steps = images = 0
     try:
@@ -150,10 +151,15 @@ def _train_epoch(learner: Learner, epoch: Epoch, batches: Iterable[ImageBatch]) 
 
 def _prepare(learner: Learner, epoch: Epoch) -> None:
     """Put every module into the mode the epoch needs; evaluation leaves them in another."""
-    prepare_for_epoch(learner.encoder, learner.training.batchnorm, warming_up=epoch.warmup)
+    frozen = epoch.warmup and not _steps_of_zero(learner)
+    prepare_for_epoch(learner.encoder, learner.training.batchnorm, warming_up=frozen)
     learner.objective.train()
     if isinstance(learner.miner, nn.Module):
         learner.miner.train()
+
+
+def _steps_of_zero(learner: Learner) -> bool:
+    return learner.training.warmup.backbone == "lr_0"
 
 
 def _progress(learner: Learner, epoch: Epoch) -> Progress:

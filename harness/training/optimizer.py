@@ -6,7 +6,7 @@ for the parameters of the objective that no group names.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,13 +46,17 @@ class Optimizers:
         """Return the parameter groups of all optimizers, each with its `name`."""
         return [group for optimizer in self for group in optimizer.param_groups]
 
-    def set_learning_rates(self, scheduled_epochs: int) -> dict[str, float]:
+    def set_learning_rates(
+        self, scheduled_epochs: int, *, still: Collection[str] = ()
+    ) -> dict[str, float]:
         """Set the learning rate of each group for the epoch that follows so many; return them.
 
-        A function of the count alone, so that a resumed run needs no state of a scheduler.
+        A function of the count alone, so that a resumed run needs no state of a scheduler. The
+        rate of a group named in `still` is 0.
         """
         for group in self.groups:
-            group["lr"] = scheduled(group["initial_lr"], self.schedule, scheduled_epochs)
+            rate = scheduled(group["initial_lr"], self.schedule, scheduled_epochs)
+            group["lr"] = 0.0 if group["name"] in still else rate
         return {group["name"]: group["lr"] for group in self.groups}
 
 

@@ -76,6 +76,29 @@ def test_random_resized_crop_equals_torchvision_for_the_same_box(width, height, 
     assert same(cropped, expected)
 
 
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_bicubic_steps_equal_torchvision(mode):
+    image = photo(90, 61, mode=mode)
+    bicubic = InterpolationMode.BICUBIC
+    resize, crop = map(
+        ours.make_step,
+        (
+            protocol.Resize(step="resize", size=40, interpolation="bicubic"),
+            protocol.RandomResizedCrop(
+                step="random_resized_crop", size=24, scale=(0.2, 1.0), interpolation="bicubic"
+            ),
+        ),
+    )
+    box = crop.draw(Random(0), image.size)
+
+    resized, cropped = resize.apply(image, None), crop.apply(image, box)
+
+    assert same(resized, F.resize(image, 40, bicubic))
+    assert not same(resized, F.resize(image, 40))
+    place = (box.top, box.left, box.height, box.width)
+    assert same(cropped, F.resized_crop(image, *place, [24, 24], bicubic))
+
+
 @pytest.mark.parametrize("size", [(340, 256), (256, 500), (60, 64)], ids=str)
 @pytest.mark.parametrize(
     ("scale", "ratio"), [((0.16, 1.0), (0.75, 1.33)), ((0.08, 1.0), (3 / 4, 4 / 3))], ids=str

@@ -32,7 +32,7 @@ class TinyEncoder(nn.Module):
 
     def forward(self, images):
         found = self.body(images)
-        return Encoded(found, found)
+        return Encoded(found, images.flatten(1))
 
 
 def batches_of(images, size):
@@ -55,6 +55,15 @@ def test_the_batch_size_changes_embeddings_by_rounding_only(size):
     torch.testing.assert_close(found.values, whole.values)
     assert torch.equal(found.labels, torch.arange(10) % 3)
     assert torch.equal(found.sample_ids, torch.arange(10) + 100)
+
+
+def test_features_below_the_head_can_stand_for_embeddings():
+    encoder, images = encoder_and_images()
+    batches = batches_of(images, 4)
+
+    found = embed(encoder, batches, device="cpu", normalize=False, layer="features")
+
+    assert torch.equal(found.values, images.flatten(1))
 
 
 def test_embeddings_have_length_one_only_when_asked():

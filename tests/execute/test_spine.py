@@ -255,6 +255,27 @@ def odd_plan(runs, at, do):
     )
 
 
+def test_features_rank_by_the_protocols_distance_not_by_the_losss(toy, plan, execute, store):
+    def build(_, context):
+        from torch import nn
+
+        objective = Odd(at=1, do=lambda loss: loss)
+        head = nn.Linear(context.feature_dim, context.embedding_dim)
+        return LossParts(objective, head=head, distance=lambda q, g: -torch.cdist(q, g))
+
+    card = LossSpec(name="odd", summary="farthest first", build=build)
+    (run,) = plan(toy(evaluation__layer="features", training__epochs=0))
+    (other,) = plan(toy(evaluation__layer="embeddings", training__epochs=0))
+
+    execute(tuple(replace(r, loss=replace(r.loss, card=card)) for r in (run, other)))
+
+    rows = {row["run_key"]: row for row in table(store, "runs")}
+    found = {row["run_key"]: measured(store, row["attempt_id"]) for row in rows.values()}
+    assert (rows[run.key]["embedding_dim"], rows[other.key]["embedding_dim"]) == (64, 8)
+    assert found[run.key]["map_at_r"] > 0.3
+    assert found[other.key]["map_at_r"] < 0.1  # the farthest digits are others
+
+
 def nan(loss):
     return loss * float("nan")
 

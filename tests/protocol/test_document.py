@@ -53,6 +53,9 @@ def changed(value: object) -> list[object]:
             "bfloat16",
             "frozen",
             "euclidean",
+            "bicubic",
+            "lr_0",
+            "features",
             "training.batch_size",
         ]
     return [
@@ -121,6 +124,20 @@ def test_defaults_and_the_order_of_keys_do_not_change_the_digest(small: Protocol
 def test_the_digest_of_this_protocol_is_pinned(small: Protocol):
     """Results are comparable across versions of the software only while this holds."""
     assert digest(small)[:16] == "eb218209a62c0e82"
+
+
+def test_a_field_added_later_changes_the_digest_only_when_it_says_something(small: Protocol):
+    bilinear = "transforms.train.0.interpolation"
+
+    silent = with_values(small, {bilinear: "bilinear", "evaluation.layer": "embeddings"})
+    told = [
+        with_values(small, {bilinear: "bicubic"}),
+        with_values(small, {"evaluation.layer": "features"}),
+        with_values(small, {"training.warmup": {"epochs": 0, "backbone": "lr_0"}}),
+    ]
+
+    assert digest(silent) == digest(small)
+    assert len({digest(small), *map(digest, told)}) == 4
 
 
 def test_comments_do_not_change_the_digest(small: Protocol, small_file: Path):

@@ -183,6 +183,28 @@ def test_warm_up_trains_head_and_loss_alone(make_toy, toy_batches, state_of, ins
     assert [1000 * r.learning_rates["backbone"] for r in [first, *rest]] == pytest.approx(rates)
 
 
+def test_warm_up_with_steps_of_zero_fills_the_moments_of_a_backbone_that_stays(
+    make_toy, toy_batches, state_of
+):
+    adam = {"name": "AdamW", "lr": 1e-2, "weight_decay": 0.1}
+    learner = make_toy(optimizer=adam, warmup={"epochs": 1, "backbone": "lr_0"})
+    before = state_of(learner)
+    training = fit(learner, toy_batches, seed=0)
+
+    first = next(training)
+
+    after = state_of(learner)
+    weight = next(iter(learner.encoder.backbone.parameters()))
+    assert first.warmup
+    assert first.learning_rates["backbone"] == 0
+    assert first.learning_rates["head"] == 1e-2
+    assert torch.equal(before[MOVES_BACKBONE], after[MOVES_BACKBONE])
+    assert not torch.equal(before["objective.proxies"], after["objective.proxies"])
+    assert learner.optimizers.main.state[weight]["exp_avg"].abs().max() > 0
+    assert next(training).learning_rates["backbone"] == 1e-2
+    assert not torch.equal(before[MOVES_BACKBONE], state_of(learner)[MOVES_BACKBONE])
+
+
 def test_batches_are_asked_for_by_index_and_training_ends_when_nobody_asks(make_toy, toy_batches):
     asked = []
 
