@@ -9,14 +9,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from harness.contracts import Batch, Progress
 from harness.errors import HarnessError
-
-if TYPE_CHECKING:
-    from harness.registry import Registry
 
 __version__: str  # see __getattr__
 
@@ -42,7 +38,7 @@ def build(
     """Build a component: a loss gives LossParts, a backbone a module, a data set its table.
 
     Args:
-        kind: `loss`, `miner`, `sampler`, `backbone`, `dataset` or `metric`.
+        kind: `loss`, `miner`, `sampler`, `backbone`, `dataset`, `metric` or `replay`.
         name: `hist`, or `distribution:hist` where two plugins share a name. `recall_at_10` is
             `recall_at_k` with `k=10`.
         params: Values of the card's parameters; the rest keeps its defaults.
@@ -53,15 +49,6 @@ def build(
     Raises:
         HarnessError: The kind, name, a parameter or a context field is unknown or out of range.
     """
-    from harness.registry.building import build_component
+    from harness.registry.building import build_component, installed
 
-    return build_component(_registry(), kind, name, params or {}, context, context_fields)
-
-
-@cache
-def _registry() -> Registry:
-    """Discover plugins once per process."""
-    from harness.registry import discover
-    from harness.settings import resolve
-
-    return discover(only=resolve().load_plugins)
+    return build_component(installed(), kind, name, params or {}, context, context_fields)

@@ -17,6 +17,7 @@ from harness.specs import (
     MetricSpec,
     MinerSpec,
     RecipeSpec,
+    ReplaySpec,
     SamplerSpec,
 )
 
@@ -58,3 +59,8 @@ def harness_metrics() -> Iterable[MetricSpec]:  # pyright: ignore[reportReturnTy
 @hookspec
 def harness_recipes() -> Iterable[RecipeSpec]:  # pyright: ignore[reportReturnType]
     """Return the recipes of a plugin."""
+
+
+@hookspec
+def harness_replays() -> Iterable[ReplaySpec]:  # pyright: ignore[reportReturnType]
+    """Return how the golden cases of a plugin's methods are replayed."""

@@ -11,7 +11,16 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-Kind = Literal["loss", "miner", "sampler", "backbone", "dataset", "metric", "recipe"]
+Kind = Literal[
+    "loss",
+    "miner",
+    "sampler",
+    "backbone",
+    "dataset",
+    "metric",
+    "recipe",
+    "replay",
+]
 TupleSort = Literal["pairs", "triplets"]
 
 
@@ -219,6 +228,17 @@ class RecipeSpec(ComponentSpec):
     build: Callable[..., Any] = _no_build
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReplaySpec(ComponentSpec):
+    """Card of a replay; `build(params, None)` returns `(case, dtype) -> numbers`.
+
+    It speaks the vocabulary of one method's golden cases (`harness.testing.golden`). Its name is
+    the `method` of those cases; only such names may hold dots (`hier.full_loss`).
+    """
+
+    kind: ClassVar[Kind] = "replay"
+
+
 SPEC_OF_KIND: Mapping[Kind, type[ComponentSpec]] = {
     "loss": LossSpec,
     "miner": MinerSpec,
@@ -227,4 +247,5 @@ SPEC_OF_KIND: Mapping[Kind, type[ComponentSpec]] = {
     "dataset": DatasetSpec,
     "metric": MetricSpec,
     "recipe": RecipeSpec,
+    "replay": ReplaySpec,
 }

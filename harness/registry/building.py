@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, replace
+from functools import cache
 from typing import Any
 
 from harness.contracts import BackboneContext, BuildContext, DataContext, SamplerContext
 from harness.errors import HarnessError, did_you_mean
+from harness.registry.discovery import discover
 from harness.registry.lookup import Entry, Registry, check_kind, params
 from harness.settings import resolve
 from harness.specs import Kind
@@ -19,6 +21,12 @@ _CONTEXTS: Mapping[Kind, type[Any]] = {
     "backbone": BackboneContext,
     "dataset": DataContext,
 }
+
+
+@cache
+def installed() -> Registry:
+    """Return what the settings load, discovered once per process."""
+    return discover(only=resolve().load_plugins)
 
 
 def build_component(

@@ -22,7 +22,7 @@ from harness import hookspecs
 from harness.errors import HarnessError, did_you_mean
 from harness.hookspecs import GROUP
 from harness.registry.lookup import Entry, Origin, PluginReport, Registry
-from harness.specs import SPEC_OF_KIND, ComponentSpec, Kind, Params
+from harness.specs import SPEC_OF_KIND, ComponentSpec, Kind, Params, ReplaySpec
 
 CORE = "dml-harness"  # our own cards; no selection of plugins leaves them out
 
@@ -34,6 +34,7 @@ KIND_OF_HOOK: dict[str, Kind] = {
     "harness_datasets": "dataset",
     "harness_metrics": "metric",
     "harness_recipes": "recipe",
+    "harness_replays": "replay",
 }
 """A test keeps this equal to `hookspecs`."""
 
@@ -189,7 +190,8 @@ def _wrong_with(card: Any, kind: Kind) -> str:  # noqa: ANN401 - whatever a plug
 
 
 def _wrong_fields(card: Any) -> str:  # noqa: ANN401 - dataclasses do not check their fields
-    if not isinstance(card.name, str) or not re.fullmatch(r"[a-z][a-z0-9_]*", card.name):
+    names = r"[a-z][a-z0-9_.]*" if isinstance(card, ReplaySpec) else r"[a-z][a-z0-9_]*"
+    if not isinstance(card.name, str) or not re.fullmatch(names, card.name):
         return f"name {card.name!r} must be lower-case letters, digits and underscores"
     if not (isinstance(card.params, type) and issubclass(card.params, Params)):
         return f"{card.name}: params must be a subclass of Params"

@@ -10,6 +10,7 @@ import torch
 import harness
 from harness import Batch, HarnessError, Progress
 from harness.api import SamplerContext, Triplets
+from harness.registry.building import installed
 
 Install = Callable[..., Path]
 
@@ -17,9 +18,9 @@ Install = Callable[..., Path]
 @pytest.fixture(autouse=True)
 def acme(install: Install) -> Iterator[None]:
     install("acme")
-    harness._registry.cache_clear()  # noqa: SLF001 - what is installed changes in mid-process
+    installed.cache_clear()  # what is installed changes in mid-process
     yield
-    harness._registry.cache_clear()  # noqa: SLF001
+    installed.cache_clear()
 
 
 def test_one_line_builds_a_loss_that_trains():

@@ -9,9 +9,18 @@ import pytest
 import torch
 
 from harness.errors import HarnessError
-from harness.testing.golden import Case, array_difference, compare, read_cases, replay
+from harness.testing.golden import (
+    Case,
+    Tolerance,
+    array_difference,
+    compare,
+    read_cases,
+    replay,
+    tally,
+)
 
 GOLDENS = Path(__file__).parents[1] / "golden"
+EXACT = Tolerance(0, 0)
 
 
 def hist_case(**changes) -> Case:
@@ -57,9 +66,9 @@ def test_an_unknown_method_fails():
 
 def test_an_unknown_kind_fails():
     case = hist_case()
-    unknown = Case("hist", "x", "sequence", case.content, "f.json")
+    unknown = Case("hist", "x", "movie", case.content, "f.json")
 
-    assert "unknown kind of golden case 'sequence'" in problems(unknown)
+    assert "unknown kind of golden case 'movie'" in problems(unknown)
 
 
 def test_a_missing_state_entry_fails():
@@ -75,6 +84,8 @@ def test_a_missing_state_entry_fails():
         ([1.0, 2.0], [1.0, 2.0 + 1e-9], None),
         ([1.0, 2.0], [1.0, 2.1], "off by 0.1"),
         ([0.0, 100.0], [1e-6, 100.0], None),  # the tolerance is relative to the largest entry
+        ([], np.zeros((0, 3)), None),  # a list of no rows has no width
+        ([1.0], ["a"], "['a'], [1.] expected"),
         ([1.0, 2.0], [1.0], "shape"),
         ([1.0, float("nan")], [1.0, float("nan")], None),
         ([1.0, float("nan")], [1.0, 2.0], "not finite in other places"),
@@ -86,7 +97,8 @@ def test_a_missing_state_entry_fails():
     ],
 )
 def test_arrays_are_compared_as_a_whole(expected, observed, problem: str | None):
-    found = array_difference(np.array(expected), np.array(observed), rtol=1e-7, atol=1e-10)
+    tolerance = Tolerance(1e-7, 1e-10, per_array=True)
+    found = array_difference(np.array(expected), np.array(observed), tolerance)
 
     assert (found is None) if problem is None else (problem in (found or ""))
 
@@ -95,21 +107,91 @@ def test_words_for_numbers_are_numbers():
     expected = {"a": ["NaN", 1.0], "b": "Infinity"}
     observed = {"a": torch.tensor([float("nan"), 1.0]), "b": float("inf")}
 
-    assert list(compare(expected, observed, rtol=0, atol=0)) == []
+    assert list(compare(expected, observed, EXACT)) == []
 
 
 def test_steps_are_compared_one_by_one():
     expected = [{"loss": 1.0}, {"loss": 2.0}]
 
-    (mismatch,) = compare(expected, [{"loss": 1.0}, {"loss": 3.0}], rtol=0, atol=0, place="x")
+    (mismatch,) = compare(expected, [{"loss": 1.0}, {"loss": 3.0}], EXACT, place="x")
 
     assert str(mismatch) == "x[1]/loss: off by 1, 0 allowed"
 
 
 def test_too_few_steps_fail():
-    (mismatch,) = compare([{"loss": 1.0}, {"loss": 2.0}], [{"loss": 1.0}], rtol=0, atol=0)
+    (mismatch,) = compare([{"loss": 1.0}, {"loss": 2.0}], [{"loss": 1.0}], EXACT)
 
     assert mismatch.problem == "1 entries, 2 expected"
+
+
+def test_a_tolerance_holds_for_each_entry_unless_the_case_says_per_array():
+    expected, observed = np.array([0.0, 100.0]), np.array([1e-6, 100.0])
+
+    assert array_difference(expected, observed, Tolerance(1e-7, 1e-10)) is not None
+    assert array_difference(expected, observed, Tolerance(1e-7, 1e-10, per_array=True)) is None
+
+
+def test_the_rule_of_a_case_says_which_tolerance_holds():
+    per_entry = hist_case()
+    per_entry.content["tolerance"] = {"float32": {"rtol": 1, "atol": 2}, "rule": "each entry"}
+
+    assert hist_case().tolerance(torch.float64).per_array
+    assert per_entry.tolerance(torch.float64) == Tolerance(1, 2)
+
+
+def test_ragged_lists_and_nulls_are_compared_entry_by_entry():
+    expected = {"pools": [[1, 2], [3]], "terms": [None, 0.5]}
+
+    same = compare(expected, {"pools": [torch.tensor([1, 2]), [3]], "terms": [None, 0.5]}, EXACT)
+    (pools, terms) = compare(expected, {"pools": [[1, 2], [4]], "terms": [0.0, 0.5]}, EXACT)
+
+    assert list(same) == []
+    assert str(pools) == "/pools[1]: [4], [3] expected"
+    assert str(terms) == "/terms[0]: 0.0, None expected"
+
+
+def test_informational_numbers_are_not_asked_for():
+    assert problems(hist_case(expected={"reference_loss": 7.0, "loss_intended": 7.0})) == ""
+
+
+def raising_case(**inputs) -> Case:
+    case = hist_case(inputs=inputs)
+    return Case(
+        case.method, "x", case.kind, {**case.content, "expected": {"error": "ValueError"}}, "f"
+    )
+
+
+def test_where_the_authors_code_raises_a_finite_loss_or_a_refusal_is_right():
+    refused = raising_case()
+    refused.content["params"]["tau"] = -1  # outside the range on the card
+
+    assert problems(raising_case()) == problems(refused) == ""
+
+
+def test_where_the_authors_code_raises_a_misunderstood_case_still_fails():
+    assert "unknown inputs: noise" in problems(raising_case(noise=[0.0]))
+
+
+def test_where_the_authors_code_raises_nan_is_wrong():
+    rows = hist_case().inputs["embeddings"]
+    nan = [["NaN"] * len(row) for row in rows]
+
+    assert "/loss: not finite" in problems(raising_case(embeddings=nan))
+
+
+def test_cases_are_counted_by_method_and_dtype():
+    right, wrong = hist_case(), hist_case(expected={"loss": 1.0})
+
+    double, single = tally([right, wrong])
+
+    assert (double.method, double.dtype, double.replayed, double.passed) == (
+        "hist",
+        "float64",
+        2,
+        1,
+    )
+    assert single.dtype == "float32"
+    assert [m.place for m in single.mismatches] == ["histre_v09_manhattan_L4/loss"]
 
 
 def test_an_empty_folder_is_an_error(tmp_path: Path):

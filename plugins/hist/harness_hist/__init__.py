@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
-from harness.api import BuildContext, LossParts, LossSpec, Params, RecipeSpec, Search, hookimpl
+from harness.api import (
+    BuildContext,
+    LossParts,
+    LossSpec,
+    NoParams,
+    Params,
+    RecipeSpec,
+    ReplaySpec,
+    Search,
+    hookimpl,
+)
+
+if TYPE_CHECKING:
+    from harness.testing.golden import Adapter
 
 PAPER = "https://openaccess.thecvf.com/content/CVPR2022/html/Lim_Hypergraph-Induced_Semantic_Tuplet_Loss_for_Deep_Metric_Learning_CVPR_2022_paper.html"
 
@@ -101,3 +114,16 @@ def harness_recipes() -> list[RecipeSpec]:
         )
         for name, summary in RECIPES.items()
     ]
+
+
+def build_replay(_: NoParams, __: None) -> Adapter:
+    """Return what replays the golden cases of HIST."""
+    from harness_hist.replays import HIST
+
+    return HIST
+
+
+@hookimpl
+def harness_replays() -> list[ReplaySpec]:
+    """Return how golden cases are replayed."""
+    return [ReplaySpec(name="hist", summary="HIST and HIST-RE", build=build_replay)]
