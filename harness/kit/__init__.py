@@ -1,5 +1,6 @@
 """Parts that two or more plugins share; each has its own module.
 
+hyperbolic       the Poincaré ball: maps, distances, gradients
 initial_weights  published weights or a user's own into a backbone
 labels           checks on what an objective is given
 pairs            who shares a class with whom; reductions over sets that may be empty
