@@ -280,10 +280,13 @@ class BatchNorm(Section):
         affine: Scale and shift: `train`, `frozen`, or `after_warmup` (frozen until the warm-up
             ends, as the code of Proxy Anchor and HIST does; without a warm-up that code keeps
             them frozen, which is `frozen` here).
+        momentum: Weight of a batch in running statistics; None leaves the backbone's own. The
+            BN-Inception of Proxy Anchor and its descendants has 0.9.
     """
 
     statistics: Literal["train", "frozen"] = "train"
     affine: Literal["train", "frozen", "after_warmup"] = "train"
+    momentum: Annotated[Annotated[float, Field(gt=0, le=1)] | None, Added()] = None
 
 
 class Training(Section):

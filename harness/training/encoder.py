@@ -165,6 +165,8 @@ def prepare_for_epoch(
     for name, parameter in encoder.backbone.named_parameters():
         parameter.requires_grad_(not warming_up and name not in encoder.always_frozen)
     for module in batch_norms(encoder.backbone):
+        if batchnorm.momentum is not None:
+            setattr(module, "momentum", batchnorm.momentum)  # noqa: B010 - nn.Module has no such field
         if batchnorm.statistics == "frozen":
             module.eval()  # running statistics are used and kept; scale and shift may still learn
         if batchnorm.affine == "frozen":

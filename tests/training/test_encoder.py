@@ -267,6 +267,21 @@ def test_training_statistics_move_even_while_warming_up():
     assert encoder.backbone[1].num_batches_tracked.item() == 1
 
 
+@pytest.mark.parametrize(("momentum", "weight"), [(None, 0.1), (0.9, 0.9)])
+def test_momentum_is_the_weight_of_a_batch_in_running_statistics(
+    momentum: float | None, weight: float
+):
+    encoder = encoder_of(nn.Sequential(nn.BatchNorm2d(1)), 1, kind="identity")
+    images = torch.tensor([3.0, 5.0]).view(2, 1, 1, 1)
+
+    prepare_for_epoch(encoder, protocol.BatchNorm(momentum=momentum), warming_up=False)
+    encoder(images)
+
+    # mean 4 and unbiased variance 2, from 0 and 1
+    assert encoder.backbone[0].running_mean.item() == pytest.approx(4 * weight)
+    assert encoder.backbone[0].running_var.item() == pytest.approx(1 + weight)
+
+
 def test_batch_norm_of_a_head_and_other_modes_are_never_frozen():
     head = nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 2))
     encoder = build_encoder(
