@@ -30,6 +30,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     },
     "Components": {
         "plugins": ("harness.cli.plugins:plugins", "List installed plugins and their components."),
+        "plugin": ("harness.cli.plugin:plugin", "List, check, replay and start plugins."),
         "show": ("harness.cli.plugins:show", "Describe one component and its parameters."),
     },
     "This machine": {
