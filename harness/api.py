@@ -2,12 +2,15 @@
 
 from harness.contracts import (
     BackboneContext,
+    Backend,
     Batch,
     BuildContext,
     DataContext,
     Distance,
+    Index,
     LossParts,
     Miner,
+    Nearest,
     Objective,
     Pairs,
     ParamGroup,
@@ -24,6 +27,7 @@ from harness.hookspecs import hookimpl
 from harness.seeding import derive_seed, torch_generator
 from harness.specs import (
     BackboneSpec,
+    BackendSpec,
     ComponentSpec,
     DatasetSpec,
     LossSpec,
@@ -42,6 +46,8 @@ from harness.specs import (
 __all__ = [
     "BackboneContext",
     "BackboneSpec",
+    "Backend",
+    "BackendSpec",
     "Batch",
     "BuildContext",
     "ComponentSpec",
@@ -49,12 +55,14 @@ __all__ = [
     "DatasetSpec",
     "Distance",
     "HarnessError",
+    "Index",
     "LossParts",
     "LossSpec",
     "MetricSpec",
     "Miner",
     "MinerSpec",
     "MissingDataError",
+    "Nearest",
     "NoParams",
     "Objective",
     "Pairs",

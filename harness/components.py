@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from importlib import import_module
 from math import inf
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from harness.contracts import Sampler, SamplerContext
+from harness.contracts import Backend, Sampler, SamplerContext
+from harness.errors import HarnessError
 from harness.hookspecs import hookimpl
-from harness.specs import MetricSpec, NoParams, Params, SamplerSpec
+from harness.specs import BackendSpec, MetricSpec, NoParams, Params, SamplerSpec
 
 if TYPE_CHECKING:
     from harness.evaluation.ranking import Ranking
@@ -98,7 +100,6 @@ def _from_evaluation(module: str, name: str) -> Callable[[Params, None], Metric]
 
     def build(params: Params, _: None) -> Metric:
         from functools import partial
-        from importlib import import_module
 
         function = getattr(import_module(f"harness.evaluation.{module}"), name)
         return partial(function, **params.model_dump())
@@ -187,3 +188,47 @@ def _space_metrics() -> list[MetricSpec]:
 def harness_metrics() -> Iterable[MetricSpec]:
     """Register the metrics; formulas are in the docstrings of the functions they build."""
     return [*_retrieval_metrics(), *_rdml_metrics(), *_space_metrics()]
+
+
+# --- backends -----------------------------------------------------------------------------------
+
+
+def _build_torch(_: NoParams, __: None) -> Backend:
+    """Build `torch`: no index, the ranking's own products."""
+    return Backend("torch")
+
+
+def _build_faiss(_: NoParams, __: None) -> Backend:
+    """Build `faiss`.
+
+    Raises:
+        HarnessError: It is not installed.
+    """
+    try:
+        import_module("faiss")  # before torch, which takes seconds
+    except ImportError as error:
+        raise HarnessError(
+            f"the backend faiss needs the package faiss: {error}",
+            hint='pip install "dml-harness[faiss]"',
+        ) from error
+    from harness.evaluation.faiss_index import FaissIndex
+
+    return Backend("faiss", FaissIndex)
+
+
+@hookimpl
+def harness_backends() -> Iterable[BackendSpec]:
+    """Register the backends of the evaluation; all give the same ranking, bit by bit."""
+    return [
+        BackendSpec(
+            name="torch",
+            summary="matrix products in tiles, on the CPU or a GPU; the default",
+            build=_build_torch,
+        ),
+        BackendSpec(
+            name="faiss",
+            summary="flat index of faiss; needs dml-harness[faiss]",
+            paper="arXiv:2401.08281",
+            build=_build_faiss,
+        ),
+    ]

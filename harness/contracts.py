@@ -5,7 +5,7 @@ Shapes: B batch, F features, D embedding, C training classes, Q queries, G galle
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
@@ -192,6 +192,47 @@ class LossParts:
     head: nn.Module | None = None
     distance: Distance | None = None
     param_groups: tuple[ParamGroup, ...] = ()
+
+
+# --- what a backend of the evaluation gives ----------------------------------------------------
+
+
+class Nearest(NamedTuple):
+    """Gallery rows with the largest inner products with each query, largest first.
+
+    Attributes:
+        scores: (Q, W) the products, of the type of the query.
+        rows: (Q, W) int64.
+    """
+
+    scores: Tensor
+    rows: Tensor
+
+
+@runtime_checkable
+class Index(Protocol):
+    """A gallery, made ready to be searched."""
+
+    def __call__(self, query: Tensor, width: int) -> Nearest:
+        """Return the `width` largest inner products of each query (Q, K) with the gallery.
+
+        The search is exact: each score is a dot product in the type of the query, in any order
+        of summation, and no row that is left out has a larger one.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """How the nearest items are found; it changes the speed of a ranking and no result.
+
+    Attributes:
+        name: Stored with what it ranked.
+        index: Gallery (G, K) -> `Index`; None ranks by the core's own matrix products.
+    """
+
+    name: str
+    index: Callable[[Tensor], Index] | None = None
 
 
 # --- what a card's `build` is given -----------------------------------------------------------

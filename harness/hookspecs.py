@@ -12,6 +12,7 @@ import pluggy
 
 from harness.specs import (
     BackboneSpec,
+    BackendSpec,
     DatasetSpec,
     LossSpec,
     MetricSpec,
@@ -54,6 +55,11 @@ def harness_datasets() -> Iterable[DatasetSpec]:  # pyright: ignore[reportReturn
 @hookspec
 def harness_metrics() -> Iterable[MetricSpec]:  # pyright: ignore[reportReturnType]
     """Return the metrics of a plugin."""
+
+
+@hookspec
+def harness_backends() -> Iterable[BackendSpec]:  # pyright: ignore[reportReturnType]
+    """Return the evaluation backends of a plugin."""
 
 
 @hookspec

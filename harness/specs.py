@@ -18,6 +18,7 @@ Kind = Literal[
     "backbone",
     "dataset",
     "metric",
+    "backend",
     "recipe",
     "replay",
 ]
@@ -205,6 +206,16 @@ class MetricSpec(ComponentSpec):
     bounds: tuple[float, float] = (0.0, 1.0)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackendSpec(ComponentSpec):
+    """Card of an evaluation backend; `build(params, None) -> Backend`.
+
+    A package it needs and does not find is a HarnessError that says how to install it.
+    """
+
+    kind: ClassVar[Kind] = "backend"
+
+
 def _no_build(*_: object) -> None:
     """Refuse: a recipe is read, not built."""
     raise TypeError("a recipe is a file; read it with harness.recipe.load")
@@ -246,6 +257,7 @@ SPEC_OF_KIND: Mapping[Kind, type[ComponentSpec]] = {
     "backbone": BackboneSpec,
     "dataset": DatasetSpec,
     "metric": MetricSpec,
+    "backend": BackendSpec,
     "recipe": RecipeSpec,
     "replay": ReplaySpec,
 }

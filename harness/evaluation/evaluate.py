@@ -13,7 +13,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from harness.contracts import Distance
+from harness.contracts import Backend, Distance
 from harness.errors import HarnessError
 from harness.evaluation.embedding import Embeddings
 from harness.evaluation.neighbours import DEFAULT_MEMORY, rank
@@ -36,7 +36,7 @@ class Evaluation(dict[str, float]):
         self.ranking = ranking
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0913 - one call with all of it
     embeddings: ArrayLike | Tensor,
     labels: ArrayLike | Tensor,
     *,
@@ -45,6 +45,7 @@ def evaluate(
     metrics: Sequence[str] = DEFAULT_METRICS,
     distance: str | Distance = "cosine",
     memory: int = DEFAULT_MEMORY,
+    backend: str = "torch",
 ) -> Evaluation:
     """Return the metrics of embeddings, of any number type and memory layout.
 
@@ -59,6 +60,7 @@ def evaluate(
         metrics: Registered names, `recall_at_10` for k = 10.
         distance: `cosine`, `euclidean`, or a function (Q, D), (G, D) -> (Q, G).
         memory: Bytes to use above the embeddings; it changes the speed and no result.
+        backend: Registered name, `torch` or `faiss`; it changes the speed and no result.
 
     Raises:
         HarnessError: Input that no metric can be computed from, or an unknown metric.
@@ -67,14 +69,38 @@ def evaluate(
     >>> scores["precision_at_1"], scores.ranking.num_lone
     (1.0, 1)
     """
-    functions = _functions(metrics, discover())
     if (gallery is None) != (gallery_labels is None):
         raise HarnessError("gallery and gallery_labels must be given together")
     query = _embeddings(embeddings, labels, first_id=0)
     other = None
     if gallery is not None and gallery_labels is not None:
         other = _embeddings(gallery, gallery_labels, first_id=len(query))
-    ranking = rank(query, other, distance=distance, memory=memory)
+    return evaluate_embeddings(
+        query, other, metrics=metrics, distance=distance, memory=memory, backend=backend
+    )
+
+
+def evaluate_embeddings(
+    query: Embeddings,
+    gallery: Embeddings | None = None,
+    *,
+    metrics: Sequence[str] = DEFAULT_METRICS,
+    distance: str | Distance = "cosine",
+    memory: int = DEFAULT_MEMORY,
+    backend: str = "torch",
+) -> Evaluation:
+    """Return the metrics of embeddings whose samples have ids; see `evaluate`.
+
+    An item of the gallery with the sample id of a query is never a neighbour of that query.
+
+    Raises:
+        HarnessError: As `evaluate`.
+    """
+    registry = discover()
+    functions = _functions(metrics, registry)
+    card = registry.get("backend", backend).card
+    chosen: Backend = card.build(card.params(), None)
+    ranking = rank(query, gallery, distance=distance, memory=memory, backend=chosen)
     return Evaluation({name: metric(ranking) for name, metric in functions.items()}, ranking)
 
 

@@ -17,7 +17,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from harness.contracts import Distance
+from harness.contracts import Backend, Distance
+from harness.evaluation.candidates import rank_candidates
 from harness.evaluation.embedding import Embeddings
 from harness.evaluation.parallel import in_parallel, one_thread_each
 from harness.evaluation.problem import Facts, Problem, blocks, pose
@@ -27,6 +28,7 @@ from harness.evaluation.scores import COARSE, make_scorer
 from harness.evaluation.tiles import rank_tiles, suits
 
 DEFAULT_MEMORY = 2**30
+TORCH = Backend("torch")
 _AT_ONCE = 2048  # queries whose distances are computed together
 
 
@@ -37,6 +39,7 @@ def rank(
     distance: str | Distance = "cosine",
     neighbors: int = 10,
     memory: int = DEFAULT_MEMORY,
+    backend: Backend = TORCH,
 ) -> Ranking:
     """Rank the gallery for every query, exactly.
 
@@ -47,21 +50,24 @@ def rank(
         distance: `cosine`, `euclidean`, or a function; smaller is nearer.
         neighbors: How many nearest neighbours to keep per query.
         memory: Bytes to use above the embeddings; it changes the speed and no result.
+        backend: How the nearest items are found, with the same result. A distance that is a
+            function is known to no index: then, whatever is asked for, it is torch.
 
     Raises:
         HarnessError: The two sides differ in D, or the distance is unknown.
     """
     gallery = query if gallery is None else gallery
+    backend = backend if isinstance(distance, str) else TORCH
     problem = pose(query, gallery, distance=distance, neighbors=neighbors)
     with _quietly(query.values.device) as workers:
         problem = replace(problem, workers=workers)
-        facts = _solve(problem, memory)
+        facts = _solve(problem, memory, backend)
         distances = _neighbor_distances(problem, facts)
 
     def precision_sum(cutoff: int) -> Float[Tensor, " q"]:
         deeper = pose(query, gallery, distance=distance, neighbors=0, cutoff=cutoff)
         with _quietly(query.values.device) as workers:
-            return _solve(replace(deeper, workers=workers), memory).precision_sums[-1]
+            return _solve(replace(deeper, workers=workers), memory, backend).precision_sums[-1]
 
     return Ranking(
         query=query,
@@ -74,6 +80,7 @@ def rank(
         neighbor_ids=gallery.sample_ids[facts.neighbor_rows].cpu(),
         neighbor_distances=distances.cpu(),
         distance=_name(distance),
+        backend=backend.name,
         precision_sum=cache(precision_sum),
     )
 
@@ -84,8 +91,10 @@ def _name(distance: str | Distance) -> str:
     return getattr(distance, "__name__", type(distance).__name__)
 
 
-def _solve(problem: Problem, memory: int) -> Facts:
+def _solve(problem: Problem, memory: int, backend: Backend) -> Facts:
     """Return facts about all queries, in their order."""
+    if backend.index is not None:
+        return join(rank_candidates(problem, backend.index, memory))
     everything = torch.arange(len(problem.query), device=problem.query.values.device)
     if suits(problem):
         return join(rank_tiles(problem, memory))

@@ -38,6 +38,7 @@ class Ranking:
             the gallery has no more.
         neighbor_distances: (Q, K) float32.
         distance: `cosine`, `euclidean` or the name of the loss's own.
+        backend: Name of what found the neighbours.
         precision_sum: Cut-off -> the same sum among that many items, (Q,); ranks anew.
     """
 
@@ -51,6 +52,7 @@ class Ranking:
     neighbor_ids: Int[Tensor, "q k"]
     neighbor_distances: Float[Tensor, "q k"]
     distance: str
+    backend: str
     precision_sum: Callable[[int], Tensor]
 
     @property

@@ -33,6 +33,7 @@ KIND_OF_HOOK: dict[str, Kind] = {
     "harness_backbones": "backbone",
     "harness_datasets": "dataset",
     "harness_metrics": "metric",
+    "harness_backends": "backend",
     "harness_recipes": "recipe",
     "harness_replays": "replay",
 }
