@@ -11,13 +11,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
 from harness.contracts import SamplerContext
-from harness.errors import HarnessError
+from harness.kit.batches import Rows, check_enough_classes, check_enough_rows, rows_by_class
 from harness.seeding import derive_seed
-
-Rows = NDArray[np.int64]
 
 LIST_LENGTH = 100_000  # rows of one list, from the sampler that arXiv:2003.08505 used
 
@@ -33,7 +30,7 @@ class RandomBatches:
     """
 
     def __init__(self, context: SamplerContext) -> None:
-        _check_enough_rows(context)
+        check_enough_rows(context)
         self._num_rows = len(context.labels)
         self._batch_size = context.batch_size
         self._per_shuffle = self._num_rows // context.batch_size
@@ -64,7 +61,7 @@ class MPerClassBatches:
 
     def __init__(self, context: SamplerContext, *, m: int, replacement: bool) -> None:
         _check_classes(context, m)
-        self._rows = _rows_by_class(context.labels)
+        self._rows = rows_by_class(context.labels)
         self._m = m
         self._replacement = replacement
         self._classes_per_batch = context.batch_size // m
@@ -146,34 +143,8 @@ def _stream(seed: int, number: int) -> np.random.Generator:
     return np.random.default_rng(derive_seed(seed, "batches", number))
 
 
-def _rows_by_class(labels: Rows) -> list[Rows]:
-    """Return the rows of each class, classes in label order."""
-    counts = np.unique(labels, return_counts=True)[1]
-    return np.split(np.argsort(labels, kind="stable"), np.cumsum(counts)[:-1])
-
-
-def _check_enough_rows(context: SamplerContext) -> None:
-    """Refuse a training part that cannot fill one batch."""
-    if len(context.labels) < context.batch_size:
-        raise HarnessError(
-            f"{len(context.labels)} training images cannot fill a batch of {context.batch_size}",
-            hint=f"set training.batch_size to at most {len(context.labels)}",
-        )
-
-
 def _check_classes(context: SamplerContext, m: int) -> None:
     """Refuse a batch that cannot hold exactly m rows of each of its classes."""
     if context.iterations is None:
-        _check_enough_rows(context)
-    if context.batch_size % m:
-        raise HarnessError(
-            f"a batch of {context.batch_size} cannot hold exactly {m} images of each class",
-            hint="set training.batch_size to a multiple of sampler.m",
-        )
-    needed, found = context.batch_size // m, len(np.unique(context.labels))
-    if found < needed:
-        raise HarnessError(
-            f"a batch of {context.batch_size} with {m} images of each class needs {needed} "
-            f"classes, the training part has {found}",
-            hint=f"set training.batch_size to at most {found * m}, or raise sampler.m",
-        )
+        check_enough_rows(context)
+    check_enough_classes(context, m)
