@@ -1,11 +1,12 @@
 """RDML, the criteria, miners and samplers of Revisiting Training Strategies.
 
-Cards stand in `criterion_cards`, `miner_cards` and `sampler_cards`; none of them imports torch.
+Cards stand in `criterion_cards`, `miner_cards`, `sampler_cards` and `replay_cards`; none of them
+imports torch.
 """
 
 from __future__ import annotations
 
-from harness.api import LossSpec, MinerSpec, SamplerSpec, hookimpl
+from harness.api import LossSpec, MinerSpec, ReplaySpec, SamplerSpec, hookimpl
 
 
 @hookimpl
@@ -30,3 +31,11 @@ def harness_samplers() -> list[SamplerSpec]:
     from harness_rdml.sampler_cards import SAMPLERS
 
     return list(SAMPLERS)
+
+
+@hookimpl
+def harness_replays() -> list[ReplaySpec]:
+    """Return how golden cases are replayed."""
+    from harness_rdml.replay_cards import REPLAYS
+
+    return list(REPLAYS)
