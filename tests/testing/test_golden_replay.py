@@ -154,6 +154,15 @@ def test_informational_numbers_are_not_asked_for():
     assert problems(hist_case(expected={"reference_loss": 7.0, "loss_intended": 7.0})) == ""
 
 
+def test_informational_numbers_of_a_step_are_not_asked_for():
+    case = next(case for case in read_cases(GOLDENS) if case.case_id == "hist_v06_adam_3steps")
+    content = copy.deepcopy(dict(case.content))
+    content["expected"]["steps"][1] |= {"intermediates": {"x": 1.0}}
+    marked = Case(case.method, case.case_id, case.kind, content, case.file)
+
+    assert problems(marked) == ""
+
+
 def raising_case(**inputs) -> Case:
     case = hist_case(inputs=inputs)
     return Case(

@@ -13,7 +13,7 @@ from torch import Tensor
 import harness
 from harness.errors import HarnessError, did_you_mean
 from harness.registry.building import installed
-from harness.testing.golden.cases import Adapter, Case, Numbers, ReplayError
+from harness.testing.golden.cases import Adapter, Case, ReplayError
 from harness.testing.golden.comparing import Mismatch, array, compare
 from harness.testing.golden.losses import LossAdapter
 
@@ -78,13 +78,19 @@ def replay(case: Case, dtype: torch.dtype) -> tuple[Mismatch, ...]:
     )
 
 
-def _asked(expected: Numbers, observed: Numbers) -> Numbers:
-    """Leave informational entries out unless the adapter has them, too."""
-    return {
-        key: value
-        for key, value in expected.items()
-        if key in observed or not any(fnmatchcase(key, pattern) for pattern in INFORMATIONAL)
-    }
+def _asked(expected: Any, observed: Any) -> Any:  # noqa: ANN401 - trees
+    """Leave informational entries out, at any depth, unless the adapter has them, too."""
+    if isinstance(expected, Mapping):
+        has = observed if isinstance(observed, Mapping) else {}
+        return {
+            key: _asked(value, has.get(key))
+            for key, value in expected.items()
+            if key in has or not any(fnmatchcase(key, pattern) for pattern in INFORMATIONAL)
+        }
+    if isinstance(expected, list) and isinstance(observed, list):
+        others = (*observed, *[None] * (len(expected) - len(observed)))
+        return [_asked(value, other) for value, other in zip(expected, others, strict=False)]
+    return expected
 
 
 def _not_finite(observed: Any, place: str) -> Iterator[Mismatch]:  # noqa: ANN401 - a tree
