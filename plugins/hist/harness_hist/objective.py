@@ -27,6 +27,8 @@ from torch.nn import functional
 
 from harness.api import Batch, BuildContext, HarnessError, LossParts, ParamGroup, Progress
 from harness.kit.labels import check_labels
+from harness.kit.pairs import same_class
+from harness.kit.proxies import fan_out_points, squared_distances
 from harness.kit.randomness import generator_of
 from harness_hist import HistParams
 
@@ -59,7 +61,7 @@ def class_distances(
             scaled = mean * precision
             return z.square() @ precision.T - 2 * (z @ scaled.T) + (mean * scaled).sum(1)
         case "euclidean":  # squared, as in HIST-RE
-            return z.square().sum(1, keepdim=True) - 2 * (z @ mean.T) + mean.square().sum(1)
+            return squared_distances(z, mean)
         case "manhattan":
             return torch.cdist(z, mean, p=1)
         case "cosine":
@@ -91,9 +93,9 @@ def propagation_matrix(
     first column of each class: the same sum, but with shapes that do not depend on the labels, so
     that a GPU need not wait for them. H is not detached.
     """
-    same_class = labels[:, None] == labels[None, :]
-    is_first = ~same_class.tril(diagonal=-1).any(dim=1)
-    incidence = torch.where(same_class, 1, torch.exp(-alpha * distances[:, labels]))
+    in_edge = same_class(labels)
+    is_first = ~in_edge.tril(diagonal=-1).any(dim=1)
+    incidence = torch.where(in_edge, 1, torch.exp(-alpha * distances[:, labels]))
     weight = is_first.to(incidence.dtype)
     sample_degree = incidence @ weight  # both degrees are at least 1
     edge_degree = incidence.sum(0)
@@ -145,10 +147,8 @@ class HistObjective(nn.Module):
         super().__init__()
         self.params = params
         self.num_classes = num_classes
-        spread = math.sqrt(2 / num_classes)
-        empty = torch.empty(num_classes, embedding_dim, device=generator.device)
-        self.means = nn.Parameter(empty.clone().normal_(0, spread, generator=generator))
-        self.log_vars = nn.Parameter(empty.clone().normal_(0, spread, generator=generator))
+        self.means = fan_out_points(num_classes, embedding_dim, generator=generator)
+        self.log_vars = fan_out_points(num_classes, embedding_dim, generator=generator)
         hidden = [params.hgnn_hidden] * (params.hgnn_layers - 1)
         widths = [embedding_dim, *hidden, num_classes]
         for layer in range(1, params.hgnn_layers + 1):
