@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from harness.contracts import Backend, Sampler, SamplerContext
+from harness.contracts import TORCH, Backend, Sampler, SamplerContext
 from harness.errors import HarnessError
 from harness.hookspecs import hookimpl
 from harness.specs import BackendSpec, MetricSpec, NoParams, Params, SamplerSpec
@@ -195,7 +195,7 @@ def harness_metrics() -> Iterable[MetricSpec]:
 
 def _build_torch(_: NoParams, __: None) -> Backend:
     """Build `torch`: no index, the ranking's own products."""
-    return Backend("torch")
+    return TORCH
 
 
 def _build_faiss(_: NoParams, __: None) -> Backend:

@@ -157,7 +157,7 @@ class Miner(Protocol):
 class Distance(Protocol):
     """How far each gallery item is from each query; smaller is nearer."""
 
-    def __call__(self, query: Tensor, gallery: Tensor) -> Tensor:
+    def __call__(self, query: Tensor, gallery: Tensor, /) -> Tensor:
         """Return (Q, G) from (Q, D) and (G, D)."""
         ...
 
@@ -233,6 +233,9 @@ class Backend:
 
     name: str
     index: Callable[[Tensor], Index] | None = None
+
+
+TORCH = Backend("torch")
 
 
 # --- what a card's `build` is given -----------------------------------------------------------

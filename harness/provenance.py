@@ -14,6 +14,7 @@ from pathlib import Path
 LIBRARIES = (
     "torch",
     "torchvision",
+    "timm",
     "numpy",
     "pillow",
     "scipy",

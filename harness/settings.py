@@ -18,6 +18,9 @@ from typing import Any, NamedTuple, cast
 from harness.errors import HarnessError, did_you_mean
 
 FILE_NAME = "harness.toml"
+DEFAULT_MEMORY = 2**30
+LEAST_MEMORY = 2**20  # less is a number without its unit
+UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -33,6 +36,8 @@ class Settings:
         log_level: One of `LOG_LEVELS`.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         workers: Processes that decode images; None lets the run decide, 0 uses the main process.
+        backend: Evaluation backend that ranks; it changes no result.
+        memory: Bytes a ranking may use above the embeddings; they change no result.
         offline: Refuse every download, `--download` or not.
         sources: Setting name to where its value came from (`HARNESS_STORE`, `--store`, a file).
     """
@@ -44,6 +49,8 @@ class Settings:
     log_level: str
     device: str
     workers: int | None
+    backend: str
+    memory: int
     offline: bool
     sources: Mapping[str, str]
 
@@ -83,6 +90,20 @@ def _workers(value: object, _: Path) -> int:
     return int(text)
 
 
+def _name(value: object, _: Path) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError("must be the name of a component")
+    return value
+
+
+def _size(value: object, _: Path) -> int:
+    match = re.fullmatch(r"(\d{1,15}(?:\.\d{1,6})?) ?([KMG]I?B|)", str(value).upper())
+    size = int(float(match[1]) * UNITS[match[2]]) if match else 0
+    if size < LEAST_MEMORY:
+        raise ValueError("must be a size of at least 1MiB, such as 512MiB or 4GiB")
+    return size
+
+
 def _switch(value: object, _: Path) -> bool:
     words = {"1": True, "true": True, "0": False, "false": False}
     if str(value).lower() not in words:
@@ -98,6 +119,8 @@ READERS: Mapping[str, Callable[[object, Path], object]] = {
     "log_level": _log_level,
     "device": _device,
     "workers": _workers,
+    "backend": _name,
+    "memory": _size,
     "offline": _switch,
 }
 DEFAULTS: Mapping[str, object] = {
@@ -108,6 +131,8 @@ DEFAULTS: Mapping[str, object] = {
     "log_level": "warning",
     "device": "auto",
     "workers": None,
+    "backend": "torch",
+    "memory": DEFAULT_MEMORY,
     "offline": False,
 }
 

@@ -92,6 +92,20 @@ def test_plugins_to_load_come_from_the_environment(machine, text, names):
     assert resolved(machine, environ=environ).load_plugins == names
 
 
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("1GiB", 2**30),
+        ("1.5 gib", 3 * 2**29),
+        ("2GB", 2 * 10**9),
+        ("2048KiB", 2**21),
+        ("2097152", 2**21),
+    ],
+)
+def test_sizes_have_units(machine, text, size):
+    assert resolved(machine, environ={"HARNESS_MEMORY": text}).memory == size
+
+
 def test_an_empty_variable_means_unset(machine):
     assert resolved(machine, environ={"HARNESS_STORE": ""}).store == Path("runs")
 
@@ -103,6 +117,10 @@ def test_an_empty_variable_means_unset(machine):
         pytest.param("store = 3", "store must be a folder, not 3", id="wrong-type"),
         pytest.param("workers = -1", "workers must be a whole number", id="negative"),
         pytest.param("workers = true", "workers must be a whole number", id="truth-value"),
+        pytest.param('memory = "1GiX"', "memory must be a size of at least 1MiB", id="unit"),
+        pytest.param("memory = 4", "memory must be a size of at least 1MiB", id="no-unit"),
+        pytest.param('memory = "-1GiB"', "memory must be a size", id="negative-size"),
+        pytest.param("backend = 1", "backend must be the name of a component", id="backend"),
         pytest.param('device = "gpu"', "device must be auto, cpu, cuda", id="device"),
         pytest.param('log_level = "loud"', "log_level must be one of debug", id="level"),
         pytest.param("offline = 2", "offline must be true or false", id="switch"),

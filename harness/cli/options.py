@@ -82,6 +82,12 @@ SETTING_FLAGS: dict[str, Callable[[Any], Any]] = {
     "workers": click.option(
         "--workers", metavar="N", help="Processes that decode images; 0 uses this one."
     ),
+    "backend": click.option(
+        "--backend", metavar="NAME", help="What ranks: torch or faiss; same result.  [torch]"
+    ),
+    "memory": click.option(
+        "--memory", metavar="SIZE", help="For a ranking, above the embeddings.  [1GiB]"
+    ),
 }
 
 

@@ -15,7 +15,9 @@ from harness.errors import HarnessError
 from harness.settings import Settings
 
 if TYPE_CHECKING:
+    from harness.contracts import Backend
     from harness.plan import Request, Run
+    from harness.registry import Registry
 
 EXISTING = ("only-missing", "always", "never", "only-cache")
 MOST_WORKERS = 8
@@ -24,7 +26,7 @@ MOST_WORKERS = 8
 @command()
 @click.argument("protocol")
 @with_request
-@with_settings("store", "data", "weights", "device", "workers")
+@with_settings("store", "data", "weights", "device", "workers", "backend", "memory")
 @click.option(
     "--existing",
     type=click.Choice(EXISTING),
@@ -54,10 +56,15 @@ def run(
     harness run protocols/omniglot.yaml --plugin pml:margin --plugin pml:distance_weighted
     harness run protocols/mlrc_cub.yaml --plugin hist --set loss.tau=24 --seeds 0-9
     """  # noqa: D301 - click reads \b as "keep these line breaks"
-    runs = _make_plan(protocol, request, settings)
+    from harness.registry import discover
+
+    registry = discover(only=settings.load_plugins)
+    runs = _make_plan(protocol, request, registry)
+    card = registry.get("backend", settings.backend).card
     if dry_run:
         return _print_plan(runs, settings, as_json=as_json)
-    return _execute(runs, settings, options, as_json=as_json)
+    backend: Backend = card.build(card.params(), None)
+    return _execute(runs, settings, {**options, "backend": backend}, as_json=as_json)
 
 
 @command()
@@ -67,15 +74,17 @@ def run(
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per run.")
 def plan(protocol: str, *, request: Request, settings: Settings, as_json: bool) -> int:
     """List the runs a command would do, and do none."""
-    return _print_plan(_make_plan(protocol, request, settings), settings, as_json=as_json)
-
-
-def _make_plan(protocol: str, request: Request, settings: Settings) -> tuple[Run, ...]:
-    from harness.plan import make_plan
-    from harness.protocol import load
     from harness.registry import discover
 
-    return make_plan(load(protocol), discover(only=settings.load_plugins), request)
+    runs = _make_plan(protocol, request, discover(only=settings.load_plugins))
+    return _print_plan(runs, settings, as_json=as_json)
+
+
+def _make_plan(protocol: str, request: Request, registry: Registry) -> tuple[Run, ...]:
+    from harness.plan import make_plan
+    from harness.protocol import load
+
+    return make_plan(load(protocol), registry, request)
 
 
 def _print_plan(runs: Sequence[Run], settings: Settings, *, as_json: bool) -> int:
@@ -129,6 +138,7 @@ def _execute(
         weights_folder=settings.weights,
         device=device,
         workers=_default_workers(device) if settings.workers is None else settings.workers,
+        memory=settings.memory,
         **options,
     )
     outcome = Outcome(store)

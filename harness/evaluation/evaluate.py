@@ -16,9 +16,10 @@ from torch import Tensor
 from harness.contracts import Backend, Distance
 from harness.errors import HarnessError
 from harness.evaluation.embedding import Embeddings
-from harness.evaluation.neighbours import DEFAULT_MEMORY, rank
+from harness.evaluation.neighbours import rank
 from harness.evaluation.ranking import Ranking
 from harness.registry import Registry, discover
+from harness.settings import DEFAULT_MEMORY
 
 DEFAULT_METRICS = ("map_at_r", "r_precision", "precision_at_1", "recall_at_10")
 

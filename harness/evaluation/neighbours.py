@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from harness.contracts import Backend, Distance
+from harness.contracts import TORCH, Backend, Distance
 from harness.evaluation.candidates import rank_candidates
 from harness.evaluation.embedding import Embeddings
 from harness.evaluation.parallel import in_parallel, one_thread_each
@@ -26,9 +26,8 @@ from harness.evaluation.ranking import Ranking
 from harness.evaluation.rows import rank_rows
 from harness.evaluation.scores import COARSE, make_scorer
 from harness.evaluation.tiles import rank_tiles, suits
+from harness.settings import DEFAULT_MEMORY
 
-DEFAULT_MEMORY = 2**30
-TORCH = Backend("torch")
 _AT_ONCE = 2048  # queries whose distances are computed together
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from harness.contracts import (
     BackboneContext,
+    Backend,
     BuildContext,
     DataContext,
     Distance,
@@ -49,6 +50,8 @@ class Assembled:
         learner: Encoder, objective, miner and optimizers.
         distance: Of the ranking: the loss's own, or the protocol's.
         device: Where the learner lives.
+        backend: What ranks.
+        memory: Bytes a ranking may use above the embeddings.
     """
 
     table: SampleTable
@@ -58,6 +61,8 @@ class Assembled:
     learner: Learner
     distance: Distance | str
     device: torch.device
+    backend: Backend
+    memory: int
 
 
 def resolve_device(name: str) -> torch.device:
@@ -131,7 +136,17 @@ def assemble(
         device=device,
         generators=streams,
     )
-    return Assembled(table, split, labels, loaders, learner, _distance(run, parts), device)
+    return Assembled(
+        table=table,
+        split=split,
+        labels=labels,
+        loaders=loaders,
+        learner=learner,
+        distance=_distance(run, parts),
+        device=device,
+        backend=options.backend,
+        memory=options.memory,
+    )
 
 
 def _distance(run: Run, parts: LossParts) -> Distance | str:

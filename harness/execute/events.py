@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from harness.contracts import TORCH, Backend
 from harness.plan import Run
+from harness.settings import DEFAULT_MEMORY
 from harness.training.loop import EpochRecord
 
 Existing = Literal["only-missing", "always", "never", "only-cache"]
@@ -28,6 +30,8 @@ class ExecutionOptions:
         save_embeddings: Keep the test embeddings of each run.
         threads: Of torch on the CPU; None leaves torch's choice. It belongs to the machine: two
             thread counts may differ in the last bits.
+        backend: What ranks.
+        memory: Bytes a ranking may use above the embeddings.
         fail_fast: Stop after the first failed run.
     """
 
@@ -39,6 +43,8 @@ class ExecutionOptions:
     existing: Existing = "only-missing"
     save_embeddings: bool = False
     threads: int | None = None
+    backend: Backend = TORCH
+    memory: int = DEFAULT_MEMORY
     fail_fast: bool = False
 
 

@@ -76,6 +76,7 @@ def finished(attempt: Attempt, parts: Assembled, result: Result) -> RunRow:
         num_queries=result.ranking.num_queries,
         num_gallery=len(parts.split.gallery),
         num_lone_queries=result.ranking.num_lone,
+        backend=result.ranking.backend,
     )
 
 

@@ -195,7 +195,14 @@ def _rank_rows(run: Run, parts: Assembled, rows: NDArray[np.int64]) -> Ranking:
 
 def _rank(run: Run, parts: Assembled, query: Embeddings, gallery: Embeddings | None) -> Ranking:
     neighbors = run.protocol.evaluation.neighbors
-    return rank(query, gallery, distance=parts.distance, neighbors=neighbors)
+    return rank(
+        query,
+        gallery,
+        distance=parts.distance,
+        neighbors=neighbors,
+        memory=parts.memory,
+        backend=parts.backend,
+    )
 
 
 def _higher_is_better(run: Run) -> bool:

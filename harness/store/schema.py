@@ -130,6 +130,9 @@ class RunRow:
     num_lone_queries: Annotated[
         int | None, Column(INT, "Queries without a relevant item; left out of every mean.")
     ] = None
+    backend: Annotated[
+        str | None, Column(TEXT, "What found the neighbours; it changes no result.")
+    ] = None
 
     device: Annotated[str, Column(TEXT, "cpu, cuda, …")]
     device_name: Annotated[str | None, Column(TEXT, "Model of the processor or GPU.")] = None

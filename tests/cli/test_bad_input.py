@@ -121,6 +121,10 @@ CASES = {
     "unknown device": Case(
         ("run", "P", *HIST, "--device", "gpu"), "--device: device must be auto"
     ),
+    "unknown backend": Case(("run", "P", *HIST, "--backend", "fais"), "did you mean 'faiss'?"),
+    "memory without a unit": Case(
+        ("run", "P", *HIST, "--memory", "4"), "--memory: memory must be a size of at least 1MiB"
+    ),
     "unknown kind": Case(("show", "backbne"), "unknown kind 'backbne'"),
     "unknown component": Case(("show", "backbone", "conv5"), "unknown backbone 'conv5'"),
     # the machine's settings
