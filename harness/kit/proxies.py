@@ -8,10 +8,13 @@ Shapes: B batch, C classes (or any number of points), D embedding.
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
+
+from harness.kit.pairs import log_one_plus_sum_exp
 
 # --- initial values -----------------------------------------------------------------------------
 
@@ -81,3 +84,44 @@ def squared_distances(
     """
     lengths = right.square().sum(1)
     return left.square().sum(1, keepdim=True) - 2 * (left @ right.T) + lengths
+
+
+# --- Proxy-Anchor and what grew from it ---------------------------------------------------------
+
+
+class AnchorTerms(NamedTuple):
+    """Terms of Proxy-Anchor by class; each (C,).
+
+    Attributes:
+        positive: ln(1 + sum over the class's samples of exp(-alpha (cosine - delta))).
+        negative: ln(1 + sum over the other samples of exp(alpha (cosine + delta))).
+    """
+
+    positive: Float[Tensor, " c"]
+    negative: Float[Tensor, " c"]
+
+
+def anchor_terms(
+    cosine: Float[Tensor, "b c"],
+    own: Bool[Tensor, "b c"],
+    *,
+    alpha: float,
+    delta: float,
+    weights: Float[Tensor, "b c"] | None = None,
+) -> AnchorTerms:
+    """Return both terms of Proxy-Anchor (arXiv:2003.13911, eq. 4) for each class.
+
+    A class without samples of one side has the term 0 there. Sums do not overflow.
+
+    Args:
+        cosine: Of each sample and each proxy.
+        own: Where the proxy is that of the sample's class; see `own_class`.
+        alpha: Scale.
+        delta: Margin.
+        weights: Factors on the exponents, margin included; None for 1.
+    """
+    signed = torch.where(own, delta - cosine, cosine + delta) * alpha
+    exponent = signed if weights is None else signed * weights
+    return AnchorTerms(
+        log_one_plus_sum_exp(exponent, own, dim=0), log_one_plus_sum_exp(exponent, ~own, dim=0)
+    )

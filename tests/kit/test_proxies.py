@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from harness.kit.proxies import (
+    anchor_terms,
     fan_out_points,
     normal_points,
     own_class,
@@ -92,3 +93,24 @@ def test_squared_distances_are_sums_of_squared_differences():
 
     expected = torch.stack([torch.stack([((a - b) ** 2).sum() for b in right]) for a in left])
     torch.testing.assert_close(found, expected)
+
+
+def test_anchor_terms_by_hand():
+    cosine = torch.tensor([[0.5, -0.2], [0.9, 0.1]]).double()
+    own = torch.tensor([[True, False], [True, False]])
+    weights = torch.tensor([[1.0, 2.0], [0.5, 1.0]]).double()
+
+    found = anchor_terms(cosine, own, alpha=4.0, delta=0.1, weights=weights)
+
+    near = math.exp(4 * (0.1 - 0.5)) + math.exp(4 * (0.1 - 0.9) * 0.5)
+    far = math.exp(4 * (-0.2 + 0.1) * 2) + math.exp(4 * (0.1 + 0.1))
+    assert found.positive.tolist() == pytest.approx([math.log(1 + near), 0])
+    assert found.negative.tolist() == pytest.approx([0, math.log(1 + far)])
+
+
+def test_anchor_terms_do_not_overflow():
+    cosine = torch.full((2, 2), 0.9)
+
+    found = anchor_terms(cosine, own_class(torch.tensor([0, 0]), 2), alpha=1000.0, delta=0.1)
+
+    assert found.negative.tolist() == pytest.approx([0, 1000 + math.log(2)])
