@@ -11,6 +11,23 @@ if TYPE_CHECKING:
     from harness.testing.golden import Adapter
 
 METHODS = {
+    "rdml.criterion": (
+        "adversarial_separation",
+        "angular",
+        "arcface",
+        "contrastive",
+        "histogram",
+        "lifted",
+        "margin",
+        "multisimilarity",
+        "npair",
+        "proxynca",
+        "quadruplet",
+        "snr",
+        "softmax",
+        "softtriplet",
+        "triplet",
+    ),
     "rdml.miner": (
         "distance",
         "intra_random",
@@ -23,8 +40,16 @@ METHODS = {
         "semihard",
         "softhard",
     ),
+    "rdml.sampler": (
+        "class_random",
+        "d2_coreset_selection",
+        "disthist_cost",
+        "fid_cost",
+        "full_random",
+        "greedy_coreset_selection",
+    ),
 }
-"""Golden methods by what they are of; each is a function in `<what>_replays`."""
+"""Golden methods by what they are of; each is an adapter in `<what>_replays`."""
 
 
 def _from_replays(kind: str, name: str) -> Callable[[NoParams, None], Adapter]:
@@ -42,7 +67,7 @@ def _from_replays(kind: str, name: str) -> Callable[[NoParams, None], Adapter]:
 REPLAYS = tuple(
     ReplaySpec(
         name=f"{kind}.{name}",
-        summary=f"Pools, probabilities or choices of {kind} {name}",
+        summary=f"The {kind.rpartition('.')[2]} {name}",
         build=_from_replays(kind, name),
     )
     for kind, names in METHODS.items()
