@@ -41,6 +41,7 @@ from harness.specs import (
     SamplerSpec,
     Search,
     WeightFile,
+    recipe_cards,
 )
 
 __all__ = [
@@ -83,5 +84,6 @@ __all__ = [
     "WeightFile",
     "derive_seed",
     "hookimpl",
+    "recipe_cards",
     "torch_generator",
 ]

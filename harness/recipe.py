@@ -24,6 +24,7 @@ class Recipe(Section):
         summary: One line.
         source: Where the values were published, down to the table or file.
         method: Name of the loss they are for.
+        protocols: The protocols it was published for, by name; all leave its fields open.
         values: Dotted path to value; they may touch open fields only.
         caveats: What is unclear or differs from the source.
     """
@@ -32,6 +33,7 @@ class Recipe(Section):
     summary: str
     source: str = ""
     method: Annotated[str, Field(min_length=1)]
+    protocols: tuple[str, ...] = ()
     values: dict[str, Any] = Field(default_factory=dict)
     caveats: tuple[str, ...] = ()
 

@@ -68,6 +68,7 @@ class ComponentSpec:
         paper: arXiv id (`arXiv:2003.08505`), DOI or URL; empty when there is none.
         params: The model that checks this component's parameters.
         build: Called as `build(params, context)`; imports what it needs.
+        expected_failures: Conformance checks that the component cannot pass, each with the reason.
     """
 
     kind: ClassVar[Kind]
@@ -77,6 +78,7 @@ class ComponentSpec:
     build: Callable[..., Any]
     paper: str = ""
     params: type[Params] = NoParams
+    expected_failures: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +90,8 @@ class LossSpec(ComponentSpec):
         mining_required: The loss cannot work without a miner.
         min_per_class: Images of one class a batch must hold for the loss to have a signal.
         learnable: Whether the objective has parameters of its own (proxies, class weights, …).
+        per_sample: The loss is the mean of one value for each sample, so that processes which
+            see parts of a batch may average their gradients. Others must see the whole batch.
     """
 
     kind: ClassVar[Kind] = "loss"
@@ -96,6 +100,7 @@ class LossSpec(ComponentSpec):
     mining_required: bool = False
     min_per_class: int = 1
     learnable: bool = False
+    per_sample: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,9 +118,16 @@ class MinerSpec(ComponentSpec):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SamplerSpec(ComponentSpec):
-    """Card of a batch sampler; `build(params, SamplerContext) -> Sampler`."""
+    """Card of a batch sampler; `build(params, SamplerContext) -> Sampler`.
+
+    Attributes:
+        images_per_class: Parameter that says how many images of each of its classes a batch
+            holds, no more and no less; empty for a sampler that promises no number.
+    """
 
     kind: ClassVar[Kind] = "sampler"
+
+    images_per_class: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,6 +249,26 @@ class RecipeSpec(ComponentSpec):
     package: str
     path: str
     build: Callable[..., Any] = _no_build
+
+
+def recipe_cards(package: str, summaries: Mapping[str, Mapping[str, str]]) -> list[RecipeSpec]:
+    """Return the cards of the recipes in a package's folder `recipes`, `NAME.yaml` each.
+
+    Args:
+        package: Import name of the package.
+        summaries: By method, then by the recipe's name.
+    """
+    return [
+        RecipeSpec(
+            name=name,
+            summary=summary,
+            method=method,
+            package=package,
+            path=f"recipes/{name}.yaml",
+        )
+        for method, recipes in summaries.items()
+        for name, summary in recipes.items()
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

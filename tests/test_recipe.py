@@ -5,11 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from harness import protocol as protocols
 from harness.errors import HarnessError
-from harness.recipe import Recipe, load
-from harness.registry import discover
+from harness.plan import Request, make_plan
+from harness.recipe import load
+from harness.registry import Entry, discover
 from harness.specs import RecipeSpec
 
+ROOT = Path(__file__).parents[1]
 TEXT = """\
 name: published
 summary: Values of a paper.
@@ -82,7 +85,41 @@ def test_a_wrong_recipe_is_refused_with_its_place(package: Path, old: str, new: 
     assert error.value.message.startswith(f"{file}:")
 
 
-def test_every_installed_recipe_is_readable():
-    recipes = [load(entry.card) for entry in discover().entries("recipe")]
+REGISTRY = discover()
+INSTALLED = [
+    pytest.param(entry, id=f"{entry.card.method}/{entry.name}")
+    for entry in REGISTRY.entries("recipe")
+]
 
-    assert all(isinstance(recipe, Recipe) and recipe.values for recipe in recipes)
+
+@pytest.mark.parametrize("entry", INSTALLED)
+def test_an_installed_recipe_says_where_it_is_from_and_what_its_card_says(entry: Entry):
+    recipe = load(entry.card)
+
+    assert recipe.summary == entry.card.summary
+    assert recipe.source
+    assert recipe.values
+    assert len(set(recipe.protocols)) == len(recipe.protocols) > 0
+
+
+@pytest.mark.parametrize("entry", INSTALLED)
+def test_an_installed_recipe_runs_under_the_protocols_it_names(entry: Entry):
+    recipe = load(entry.card)
+    request = Request(recipe=f"{entry.origin.entry_point}:{recipe.name}")
+
+    for name in recipe.protocols:
+        protocol = protocols.load(ROOT / "protocols" / f"{name}.yaml")
+        run = make_plan(protocol, REGISTRY, request)[0]
+
+        assert run.deviations == ()
+        assert run.loss.card.name == recipe.method
+        assert run.method.endswith(f"@{recipe.name}")
+
+
+def test_every_file_of_recipes_has_a_card():
+    files = {path.relative_to(ROOT) for path in ROOT.glob("plugins/*/*/recipes/*")}
+
+    cards = [entry.card for entry in REGISTRY.entries("recipe")]
+
+    announced = [next(ROOT.glob(f"plugins/*/{card.package}/{card.path}")) for card in cards]
+    assert files == {path.relative_to(ROOT) for path in announced}

@@ -31,6 +31,10 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     "Components": {
         "plugins": ("harness.cli.plugins:plugins", "List installed plugins and their components."),
         "plugin": ("harness.cli.plugin:plugin", "List, check, replay and start plugins."),
+        "recipes": (
+            "harness.cli.recipes:recipes",
+            "List published settings, or show one in full.",
+        ),
         "show": ("harness.cli.plugins:show", "Describe one component and its parameters."),
     },
     "This machine": {

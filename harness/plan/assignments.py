@@ -46,11 +46,14 @@ def show(value: object) -> str:
     return value if isinstance(value, str) else canonical_json(value)
 
 
-def refuse_closed(protocol: Protocol, values: Mapping[str, Any], *, who: str) -> None:
+def refuse_closed(
+    protocol: Protocol, values: Mapping[str, Any], *, who: str, instead: str = ""
+) -> None:
     """Check that values touch open fields only, or repeat what the protocol says.
 
     Raises:
-        HarnessError: A field is fixed; the hint shows how to deviate and what is open.
+        HarnessError: A field is fixed; the hint is `instead`, or shows how to deviate and what
+            is open.
     """
     for path, value in values.items():
         if not is_open(protocol, path) and not same(value_at(protocol, path), value):
@@ -58,7 +61,8 @@ def refuse_closed(protocol: Protocol, values: Mapping[str, Any], *, who: str) ->
             short = short_path(path)
             raise HarnessError(
                 f"{who} {short}={show(value)}: protocol {protocol.name} fixes {short} ({fixed})",
-                hint=f"--deviate {short}={show(value)} runs it, marked as a deviation; "
+                hint=instead
+                or f"--deviate {short}={show(value)} runs it, marked as a deviation; "
                 f"open here: {', '.join(protocol.open) or 'nothing'}",
             )
 

@@ -53,7 +53,7 @@ def make_plan(
         deviations=tuple(sorted(f"{p}={show(v)}" for p, v in method.deviations.items())),
         smoke=request.smoke,
         settings=tuple(sorted((p, show(v)) for p, v in method.settings.items())),
-        recipe=request.recipe,
+        recipe=method.recipe,
         method_key=key_of(facts),
     )
     return tuple(

@@ -6,14 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from harness import recipe as recipes
 from harness.errors import HarnessError
 from harness.plan.assignments import parse_assignments, refuse_closed, same, short_path, show
 from harness.plan.contracts import Request
+from harness.plan.recipes import find_recipe, values_for
 from harness.protocol import (
     COMPONENT_FIELDS,
     Protocol,
-    full_path,
     is_open,
     value_at,
     with_values,
@@ -52,7 +51,8 @@ def resolve(protocol: Protocol, registry: Registry, request: Request) -> Method:
         HarnessError: A name or path is unknown, or the protocol fixes what the request changes.
     """
     picked = _pick(protocol, registry, request.plugins)
-    published = _recipe_values(protocol, registry, request.recipe, picked)
+    recipe = _find_recipe(protocol, registry, request.recipe, picked)
+    published = _recipe_values(protocol, registry, recipe, picked) if recipe else {}
     own = parse_assignments(request.settings, option="--set")
     refuse_closed(protocol, own, who="--set")
     forced = parse_assignments(request.deviations, option="--deviate")
@@ -76,7 +76,7 @@ def resolve(protocol: Protocol, registry: Registry, request: Request) -> Method:
         written=protocol,
         base=base,
         protocol=with_values(base, _renamed(base, typed)),
-        recipe=request.recipe,
+        recipe=recipe.name if recipe else None,
         settings={short_path(path): value for path, value in settings.items()},
         deviations={short_path(path): value for path, value in deviations.items()},
     )
@@ -118,27 +118,45 @@ def _is_written(protocol: Protocol, registry: Registry, entry: Entry) -> bool:
     return written is not None and entry in registry.matching(written.name, (entry.kind,))
 
 
-def _recipe_values(
-    protocol: Protocol, registry: Registry, name: str | None, picked: dict[Kind, Entry]
-) -> dict[str, Any]:
-    """Return a recipe's values by full path, and pick its loss unless that is done."""
+def _find_recipe(
+    protocol: Protocol, registry: Registry, name: str | None, picked: Mapping[Kind, Entry]
+) -> Entry | None:
+    """Return the recipe that is asked for, by the loss that is named with it or written."""
     if name is None:
-        return {}
-    entry = registry.get("recipe", name)
-    recipe = recipes.load(cast("RecipeSpec", entry.card))
-    loss = f"loss:{entry.origin.distribution}:{recipe.method}"
-    if not registry.matching(loss, ("loss",)):  # published for somebody else's loss
-        loss = f"loss:{recipe.method}"
-    method = _find(protocol, registry, loss)
+        return None
+    written = registry.matching(protocol.loss.name, ("loss",)) if protocol.loss else []
+    loss = picked.get("loss") or (written[0] if len(written) == 1 else None)
+    return find_recipe(registry, name, loss=loss)
+
+
+def _recipe_values(
+    protocol: Protocol, registry: Registry, recipe: Entry, picked: dict[Kind, Entry]
+) -> dict[str, Any]:
+    """Return a recipe's values by full path, and pick its loss unless that is done.
+
+    A component that the user names replaces the recipe's, parameters included.
+    """
+    method = _recipe_loss(protocol, registry, recipe)
     chosen = picked.setdefault("loss", method)
     if chosen != method:
         raise HarnessError(
-            f"recipe {name} is for the loss {method.qualified}, not {chosen.qualified}",
+            f"recipe {recipe.name} is for the loss {method.qualified}, not {chosen.qualified}",
             hint=f"--plugin {method.name}, or leave --recipe out",
         )
-    values = {".".join(full_path(path)): value for path, value in recipe.values.items()}
-    refuse_closed(protocol, values, who=f"recipe {name}:")
-    return values
+    values = values_for(protocol, recipe)
+    replaced = {
+        kind
+        for kind, entry in picked.items()
+        if entry not in registry.matching(str(values.get(f"{kind}.name", entry.name)), (kind,))
+    }
+    return {path: v for path, v in values.items() if path.partition(".")[0] not in replaced}
+
+
+def _recipe_loss(protocol: Protocol, registry: Registry, recipe: Entry) -> Entry:
+    """Return the loss a recipe is for: its own plugin's, or somebody else's of that name."""
+    name = cast("RecipeSpec", recipe.card).method
+    own = f"loss:{recipe.origin.distribution}:{name}"
+    return _find(protocol, registry, own if registry.matching(own, ("loss",)) else f"loss:{name}")
 
 
 def _refuse_repeats(own: Mapping[str, Any], forced: Mapping[str, Any]) -> None:

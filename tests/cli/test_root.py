@@ -28,6 +28,7 @@ def modules_after(*words: str) -> set[str]:
         pytest.param(("run", "--help"), id="run-help"),
         pytest.param(("plugins",), id="plugins"),
         pytest.param(("show", "loss", "hist"), id="show"),
+        pytest.param(("recipes", "hist/cub_resnet50"), id="recipes"),
         pytest.param(("protocol", "validate", "protocols/digits.yaml"), id="protocol"),
     ],
 )

@@ -17,6 +17,7 @@ from harness.api import (
     Search,
     hookimpl,
 )
+from harness_hist.published import cards
 
 if TYPE_CHECKING:
     from harness.testing.golden import Adapter
@@ -91,29 +92,10 @@ def harness_losses() -> list[LossSpec]:
     ]
 
 
-RECIPES = {
-    "cub_resnet50": "CUB-200-2011, ResNet-50, 512-d, as the authors' code sets it",
-    "cars_resnet50": "Cars196, ResNet-50, 512-d, as the authors' code sets it",
-    "sop_resnet50": "Stanford Online Products, ResNet-50, 512-d, as the authors' code sets it",
-    "cub_resnet50_tuned": "CUB-200-2011, ResNet-50, 512-d, tuned by the HIST-RE study",
-    "cars_resnet50_tuned": "Cars196, ResNet-50, 512-d, tuned by the HIST-RE study",
-    "sop_resnet50_tuned": "Stanford Online Products, ResNet-50, 512-d, tuned by the HIST-RE study",
-}
-
-
 @hookimpl
 def harness_recipes() -> list[RecipeSpec]:
     """Return the published settings of HIST."""
-    return [
-        RecipeSpec(
-            name=name,
-            summary=summary,
-            method="hist",
-            package="harness_hist",
-            path=f"recipes/{name}.yaml",
-        )
-        for name, summary in RECIPES.items()
-    ]
+    return cards()
 
 
 def build_replay(_: NoParams, __: None) -> Adapter:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from harness.api import LossSpec, MinerSpec, hookimpl
+from harness.api import LossSpec, MinerSpec, RecipeSpec, hookimpl
 
 
 @hookimpl
@@ -20,3 +20,11 @@ def harness_miners() -> list[MinerSpec]:
     from harness_pml.miners import MINERS
 
     return [miner.card() for miner in MINERS]
+
+
+@hookimpl
+def harness_recipes() -> list[RecipeSpec]:
+    """Return published settings of the losses that are exactly an author's own."""
+    from harness_pml.published import cards
+
+    return cards()
