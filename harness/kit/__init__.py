@@ -7,6 +7,7 @@ initial_weights  published weights or a user's own into a backbone
 labels           checks on what an objective is given
 pairs            who shares a class with whom; reductions over sets that may be empty
 partners         cross-entropy between the places of images in their classes
+precision        single precision inside autocast
 proxies          learnable points that stand for classes
 randomness       one generator for everything a component draws when it is built
 """
