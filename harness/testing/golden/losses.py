@@ -157,7 +157,13 @@ def _groups(parts: LossParts, embeddings: Tensor, settings: Numbers) -> list[dic
     named = {id(parameter) for group in parts.param_groups for parameter in group.params}
     rest = [p for p in parts.objective.parameters() if id(p) not in named]
     groups: list[dict[str, Any]] = [
-        {"params": list(group.params), "lr": lr * group.lr_scale if group.lr is None else group.lr}
+        {
+            "params": list(group.params),
+            "lr": lr * group.lr_scale if group.lr is None else group.lr,
+            "weight_decay": settings["weight_decay"]
+            if group.weight_decay is None
+            else group.weight_decay,
+        }
         for group in parts.param_groups
     ]
     if rest:
