@@ -12,6 +12,7 @@ from harness.api import (
     LossSpec,
     NoParams,
     Params,
+    RecipeSpec,
     ReplaySpec,
     Search,
     hookimpl,
@@ -114,3 +115,11 @@ def build_replay(_: NoParams, __: None) -> Adapter:
 def harness_replays() -> list[ReplaySpec]:
     """Return how golden cases are replayed."""
     return [ReplaySpec(name="proxy_isa", summary="Proxy-ISA, step by step", build=build_replay)]
+
+
+@hookimpl
+def harness_recipes() -> list[RecipeSpec]:
+    """Return the published settings."""
+    from harness_proxy_isa.published import cards
+
+    return cards()

@@ -6,7 +6,7 @@ imports torch.
 
 from __future__ import annotations
 
-from harness.api import LossSpec, MinerSpec, ReplaySpec, SamplerSpec, hookimpl
+from harness.api import LossSpec, MinerSpec, RecipeSpec, ReplaySpec, SamplerSpec, hookimpl
 
 
 @hookimpl
@@ -39,3 +39,11 @@ def harness_replays() -> list[ReplaySpec]:
     from harness_rdml.replay_cards import REPLAYS
 
     return list(REPLAYS)
+
+
+@hookimpl
+def harness_recipes() -> list[RecipeSpec]:
+    """Return the published runs."""
+    from harness_rdml.published import cards
+
+    return cards()

@@ -1,0 +1,132 @@
+"""The published settings, typed a second time where a slip would go unnoticed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from harness.recipe import Recipe, load
+from harness.registry import discover
+
+RECIPES = {
+    (entry.card.method, entry.name): load(entry.card) for entry in discover().entries("recipe")
+}
+
+
+def values_of(method: str, name: str) -> dict[str, Any]:
+    return RECIPES[method, name].values
+
+
+def plugins() -> Counter[str]:
+    families = {"dr": "direction"}
+    first = (method.partition("_")[0] for method, _ in RECIPES)
+    return Counter(families.get(name, name) for name in first)
+
+
+def test_every_run_of_revisiting_training_strategies_is_here():
+    by_data = Counter(recipe.protocols for (m, _), recipe in RECIPES.items() if "rdml_" in m)
+
+    assert by_data == {("rdml_cub",): 23, ("rdml_cars",): 23, ("rdml_sop",): 21}
+    assert plugins()["rdml"] == 67
+
+
+def rdml() -> list[Recipe]:
+    return [recipe for (method, _), recipe in RECIPES.items() if method.startswith("rdml_")]
+
+
+def test_only_three_criteria_of_rdml_see_embeddings_of_any_length():
+    loose = {recipe.method for recipe in rdml() if not recipe.values["head.normalize"]}
+
+    assert loose == {"rdml_npair", "rdml_lifted", "rdml_angular"}
+
+
+def test_every_batch_of_rdml_is_of_56_classes_and_two_images():
+    assert {
+        (r.values["sampler.name"], r.values["sampler.m"], "training" in r.values) for r in rdml()
+    } == {("rdml_class_random", 2, False)}
+
+
+@pytest.mark.parametrize(
+    ("data", "chances"),
+    [
+        # contrastive, margin 0.6, margin 1.2, triplet, SNR
+        ("cub", (0.4, 0.4, 0.35, 0.4, 0.3)),
+        ("cars", (0.35, 0.35, 0.35, 0.35, 0.35)),
+        ("sop", (0.15, 0.15, 0.15, 0.15, 0.15)),
+    ],
+)
+def test_chances_of_the_regularised_miner(data: str, chances: tuple[float, ...]):
+    names = [
+        ("contrastive", "r_contrastive"),
+        ("margin", "r_margin_b06"),
+        ("margin", "r_margin_b12"),
+        ("triplet", "r_triplet_distance"),
+        ("snr", "r_snr"),
+    ]
+
+    found = [values_of(f"rdml_{loss}", f"{data}_{name}") for loss, name in names]
+
+    assert tuple(values["miner.cp"] for values in found) == chances
+    assert {values["miner.name"] for values in found} == {"rdml_rho_distance"}
+    assert [v["loss.beta"] for v in found if "loss.beta" in v] == [0.6, 1.2]
+
+
+def test_settings_of_rdml_that_change_with_the_data_set():
+    assert values_of("rdml_histogram", "cub_histogram")["loss.nbins"] == 65
+    assert values_of("rdml_histogram", "sop_histogram")["loss.nbins"] == 11
+    assert values_of("rdml_softmax", "cars_softmax")["loss.lr"] == 1e-5
+    assert values_of("rdml_softmax", "sop_softmax")["loss.lr"] == 2e-3
+
+
+@pytest.mark.parametrize(
+    ("name", "batch", "rate", "every", "gamma", "warm", "pooling"),
+    [
+        ("cub_bn_inception", 180, 1e-4, 10, 0.5, 1, "avg+max"),
+        ("cub_resnet50", 120, 1e-4, 5, 0.5, 5, "avg+max"),
+        ("cars_bn_inception", 180, 1e-4, 20, 0.5, 1, "avg+max"),
+        ("cars_resnet50", 120, 1e-4, 10, 0.5, 5, "avg+max"),
+        ("sop_bn_inception", 180, 6e-4, 20, 0.25, 1, "avg+max"),
+        ("inshop_bn_inception", 180, 6e-4, 20, 0.25, 1, "avg+max"),
+    ],
+)
+def test_proxy_anchor(
+    *, name: str, batch: int, rate: float, every: int, gamma: float, warm: int, pooling: str
+):
+    values = values_of("proxy_anchor", name)
+
+    training = values["training"]
+    assert training["batch_size"] == batch
+    assert training["optimizer"] == {"name": "AdamW", "lr": rate, "weight_decay": 1e-4}
+    assert training["schedule"] == {"every": every, "gamma": gamma}
+    assert training["warmup"] == {"epochs": warm, "inside_budget": True}
+    assert training["clip"] == {"value": 10}
+    assert values["head.pooling"] == pooling
+    assert values["loss.lr_scale"] == 100
+
+
+@pytest.mark.parametrize(
+    ("name", "k", "optimizer", "rate", "every", "warm", "pooling"),
+    [
+        ("cub_bn_inception", 0.9, "Adam", 1e-4, 10, 1, "avg"),
+        ("cub_resnet50", 0.9, "Adam", 1e-4, 5, 0, "avg+max"),
+        ("cars_bn_inception", 0.4, "Adam", 1e-4, 20, 1, "avg"),
+        ("cars_resnet50", 0.4, "Adam", 1e-4, 10, 0, "avg+max"),
+        ("sop_bn_inception", 0.9, "AdamW", 6e-4, 20, 1, "avg"),
+        ("inshop_bn_inception", 0.1, "AdamW", 6e-4, 20, 1, "avg"),
+    ],
+)
+def test_proxy_isa(
+    *, name: str, k: float, optimizer: str, rate: float, every: int, warm: int, pooling: str
+):
+    values = values_of("proxy_isa", name)
+
+    training = values["training"]
+    assert (values["loss.k"], values["head.pooling"]) == (k, pooling)
+    assert training["optimizer"] == {"name": optimizer, "lr": rate, "weight_decay": 1e-4}
+    assert training["schedule"]["every"] == every
+    assert training["warmup"]["epochs"] == warm
+    affine = "after_warmup" if warm else "frozen"
+    assert training["batchnorm"] == {"statistics": "frozen", "affine": affine}
+    assert (training["batch_size"], training["epochs"]) == (128, 100)
