@@ -12,10 +12,11 @@ from pydantic import Field
 from harness.contracts import TORCH, Backend, Sampler, SamplerContext
 from harness.errors import HarnessError
 from harness.hookspecs import hookimpl
-from harness.specs import BackendSpec, MetricSpec, NoParams, Params, SamplerSpec
+from harness.specs import BackendSpec, MetricSpec, NoParams, Params, ReplaySpec, SamplerSpec
 
 if TYPE_CHECKING:
     from harness.evaluation.ranking import Ranking
+    from harness.testing.golden import Adapter
 
     Metric = Callable[[Ranking], float]
 
@@ -92,6 +93,9 @@ class SpectrumParams(Params):
 
     leave_out: Annotated[
         int, Field(ge=0, description="how many of the largest singular values to leave out")
+    ] = 0
+    leave_out_smallest: Annotated[
+        int, Field(ge=0, description="how many of the smallest singular values to leave out")
     ] = 0
 
 
@@ -176,6 +180,12 @@ def _space_metrics() -> list[MetricSpec]:
         ),
         (
             "diagnostics",
+            "rdml_spectral_decay",
+            "spectral_decay without the largest and the smallest singular value",
+            decay,
+        ),
+        (
+            "diagnostics",
             "spectral_decay_reverse",
             "divergence of uniform from the spectrum",
             decay,
@@ -231,4 +241,32 @@ def harness_backends() -> Iterable[BackendSpec]:
             paper="arXiv:2401.08281",
             build=_build_faiss,
         ),
+    ]
+
+
+# --- replays ------------------------------------------------------------------------------------
+
+RDML_METRICS = ("dists", "f1", "full_pipeline", "map_family", "nmi", "recall", "rho_spectrum")
+
+
+def _build_replay(name: str) -> Callable[[NoParams, None], Adapter]:
+    """Return the build of an adapter of golden metrics."""
+
+    def build(_: NoParams, __: None) -> Adapter:
+        return getattr(import_module("harness.testing.golden.rdml_metrics"), name)
+
+    return build
+
+
+@hookimpl
+def harness_replays() -> Iterable[ReplaySpec]:
+    """Register how golden cases of the metrics here are replayed."""
+    return [
+        ReplaySpec(
+            name=f"rdml.metric.{name}",
+            summary=f"Numbers of the metric {name} as arXiv:2002.08473 computes them",
+            paper=REVISITING,
+            build=_build_replay(name),
+        )
+        for name in RDML_METRICS
     ]

@@ -79,40 +79,59 @@ def intra_inter_ratio(ranking: Ranking) -> float:
     return intra_class_distance(ranking) / max(inter_class_distance(ranking), 1e-8)
 
 
-def spectrum(values: Float[Tensor, "n d"], *, leave_out: int = 0) -> Float[Tensor, " s"]:
+def spectrum(
+    values: Float[Tensor, "n d"], *, leave_out: int = 0, leave_out_smallest: int = 0
+) -> Float[Tensor, " s"]:
     """Return the singular values of the uncentred matrix, largest first, scaled to sum 1.
 
     Args:
         values: The matrix; min(N, D) values come of it.
         leave_out: How many of the largest to leave out before scaling.
+        leave_out_smallest: How many of the smallest.
 
     Raises:
         HarnessError: Nothing is left, or all that is left is zero.
     """
-    kept = torch.linalg.svdvals(values.double())[leave_out:]
+    found = torch.linalg.svdvals(values.double())
+    kept = found[leave_out : max(leave_out, len(found) - leave_out_smallest)]
     if len(kept) == 0 or float(kept.sum()) == 0:
-        raise HarnessError(f"no singular value is left without the {leave_out} largest")
+        raise HarnessError(
+            f"of {len(found)} singular values none is left without the {leave_out} largest and "
+            f"{leave_out_smallest} smallest"
+        )
     return kept / kept.sum()
 
 
-def spectral_decay(ranking: Ranking, *, leave_out: int = 0) -> float:
+def spectral_decay(ranking: Ranking, *, leave_out: int = 0, leave_out_smallest: int = 0) -> float:
     """Return rho, the divergence of the singular values from uniform; 0 is a flat spectrum.
 
     KL(uniform || s) = (1 / S) * sum over i of log(1 / (S s_i)) for the S scaled singular values
     s. The authors of arXiv:2002.08473 write it rho_spectrum@(leave_out + 1). Their CPU code drops
-    the smallest singular value, their GPU code does not; this is the latter.
+    the smallest singular value, which `leave_out_smallest=1` does; their GPU code does not.
     """
-    found = spectrum(ranking.query.values, leave_out=leave_out)
+    found = spectrum(
+        ranking.query.values, leave_out=leave_out, leave_out_smallest=leave_out_smallest
+    )
     smallest = torch.finfo(found.dtype).tiny  # a singular matrix diverges; keep it finite
     return max(0.0, -float((found.clamp(min=smallest) * len(found)).log().mean()))
 
 
-def spectral_decay_reverse(ranking: Ranking) -> float:
+def rdml_spectral_decay(ranking: Ranking) -> float:
+    """Return rho as the figures of arXiv:2002.08473 show it, of training embeddings there.
+
+    `spectral_decay` without the largest and the smallest singular value: rho_spectrum@2 of that
+    code on a CPU, its default.
+    """
+    return spectral_decay(ranking, leave_out=1, leave_out_smallest=1)
+
+
+def spectral_decay_reverse(ranking: Ranking, *, leave_out_smallest: int = 0) -> float:
     """Return KL(s || uniform) = sum over i of s_i log(S s_i), in [0, log S].
 
-    The authors of arXiv:2002.08473 write it rho_spectrum@-1.
+    The authors of arXiv:2002.08473 write it rho_spectrum@-1; see `spectral_decay` for
+    `leave_out_smallest`.
     """
-    found = spectrum(ranking.query.values)
+    found = spectrum(ranking.query.values, leave_out_smallest=leave_out_smallest)
     positive = found[found > 0]
     value = float((positive * positive.log()).sum()) + math.log(len(found))
     return max(0.0, value)

@@ -1,4 +1,4 @@
-"""The numbers of the authors' evaluation code (arXiv:2002.08473, 2203.10833, 2206.08645).
+"""The numbers of the authors' evaluation code (arXiv:2206.08645).
 
 Where their code slips and ours does not, the case says so and the value that we stand for is
 checked instead.
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness.evaluation import Embeddings, clustering, diagnostics, rank, retrieval
+from harness.evaluation import Embeddings, rank, retrieval
 
 HERE = Path(__file__).parent
 FILES = (
@@ -63,9 +63,7 @@ def recalls(ranking, case):
     return [retrieval.recall_at_k(ranking, k=k) for k in case["params"]["k"]]
 
 
-@pytest.mark.parametrize(
-    "case", [c for c in cases("hier.recall") if "query" not in c.id] + cases("hyp.recall")
-)
+@pytest.mark.parametrize("case", [c for c in cases("hier.recall") if "query" not in c.id])
 def test_recall_in_the_ball(case):
     ranking = rank(items_of(case), distance=distance_of(case))
 
@@ -85,106 +83,3 @@ def test_recall_with_a_gallery_apart(case):
 
     assert found == close(case, case["expected"]["recall_disjoint_indices"])
     assert hidden == close(case, case["expected"]["recall_colliding_indices"])
-
-
-@pytest.mark.parametrize("case", cases("hyp.recall_inshop"))
-def test_in_shop_recall(case):
-    query = items_of(case, "query", "query_labels")
-    gallery = items_of(case, "gallery", "gallery_labels", first_id=1000)
-
-    ranking = rank(query, gallery, distance=distance_of(case))
-
-    assert recalls(ranking, case) == close(case, case["expected"]["recall"])
-
-
-@pytest.mark.parametrize("case", cases("rdml.metric.recall"))
-def test_rdml_recall(case):
-    items = items_of(case)
-
-    for prefix, distance in (("e", "euclidean"), ("c", "cosine")):
-        ranking = rank(items, distance=distance)
-        for k in case["params"]["k"]:
-            expected = case["expected"][f"{prefix}_recall@{k}"]
-            assert retrieval.rdml_recall_at_k(ranking, k=k) == close(case, expected)
-
-
-@pytest.mark.parametrize("case", cases("rdml.metric.map_family"))
-def test_rdml_map_family_without_its_phantom_hits(case):
-    euclidean = rank(items_of(case), distance="euclidean")
-    cosine = rank(items_of(case))
-    expected = case["expected"]
-
-    assert retrieval.rdml_map_c(euclidean) == close(case, expected["mAP_c"])
-    assert retrieval.rdml_map_c(cosine) == close(case, expected["c_mAP_c"])
-    assert retrieval.rdml_map(euclidean) == close(case, expected["mAP_without_padding_bug"])
-    assert retrieval.rdml_map_1000(euclidean) == retrieval.rdml_map(euclidean)
-    assert retrieval.rdml_map_lim(euclidean) == retrieval.rdml_map(euclidean)
-    standard = expected["mAP_standard_over_freq_minus_1"]
-    assert retrieval.mean_average_precision(euclidean) == close(case, standard)
-    assert retrieval.map_at_r(euclidean) == close(case, expected["MAP_at_R_standard"])
-
-
-@pytest.mark.parametrize("case", cases("rdml.metric.nmi") + cases("rdml.metric.f1"))
-def test_rdml_clustering_given_the_assignment(case):
-    inputs = case["inputs"]
-
-    table = clustering.contingency(
-        torch.tensor(inputs["labels"]), torch.tensor(inputs["assignment"])
-    )
-
-    score = {
-        "nmi": clustering.normalized_mutual_information,
-        "f1": clustering.pairwise_f1_of,
-    }[case["method"].rpartition(".")[2]]
-    assert score(table) == close(case, case["expected"][case["method"].rpartition(".")[2]])
-
-
-@pytest.mark.parametrize("case", [c for c in cases("rdml.metric.dists") if "edge" not in c.id])
-def test_rdml_distances(case):
-    ranking = rank(items_of(case))
-
-    expected = case["expected"]
-    assert diagnostics.intra_class_distance(ranking) == close(case, expected["intra"])
-    assert diagnostics.inter_class_distance(ranking) == close(case, expected["inter"])
-    assert diagnostics.intra_inter_ratio(ranking) == close(case, expected["intra_over_inter"])
-
-
-@pytest.mark.parametrize("case", [c for c in cases("rdml.metric.dists") if "edge" in c.id])
-def test_a_class_of_one_is_left_out_rather_than_given_another_class_value(case):
-    items = items_of(case)
-    several = items.labels != 2
-    without = Embeddings(items.values[several], items.labels[several], items.sample_ids[several])
-
-    found = diagnostics.intra_class_distance(rank(items))
-
-    assert found == pytest.approx(diagnostics.intra_class_distance(rank(without)), abs=1e-12)
-
-
-@pytest.mark.parametrize("case", cases("rdml.metric.rho_spectrum"))
-def test_rdml_spectral_decay_with_every_singular_value(case):
-    values = tensor_of(case, "embeddings")
-    row = torch.arange(len(values))
-    ranking = rank(Embeddings(values, row % 2, row))
-    expected = case["expected"]
-
-    values = diagnostics.spectrum(ranking.query.values)
-
-    assert values.tolist() == close(case, expected["torch_path@0"])
-    assert diagnostics.spectral_decay(ranking) == close(case, expected["torch_path@1"])
-    second = diagnostics.spectral_decay(ranking, leave_out=1)
-    assert second == close(case, expected["torch_path@2"])
-    reverse = diagnostics.spectral_decay_reverse(ranking)
-    assert reverse == close(case, expected["torch_path@-1"])
-
-
-@pytest.mark.parametrize("case", cases("rdml.metric.full_pipeline"))
-def test_rdml_pipeline(case):
-    ranking = rank(items_of(case), distance="euclidean")
-    expected = case["expected"]
-
-    for k in (1, 2, 4):
-        found = retrieval.rdml_recall_at_k(ranking, k=k)
-        assert found == close(case, expected[f"e_recall@{k}"])
-    assert retrieval.rdml_map_c(ranking) == close(case, expected["mAP_c"])
-    assert diagnostics.intra_class_distance(ranking) == close(case, expected["dists@intra"])
-    assert diagnostics.inter_class_distance(ranking) == close(case, expected["dists@inter"])
