@@ -19,17 +19,11 @@ def values_of(method: str, name: str) -> dict[str, Any]:
     return RECIPES[method, name].values
 
 
-def plugins() -> Counter[str]:
-    families = {"dr": "direction"}
-    first = (method.partition("_")[0] for method, _ in RECIPES)
-    return Counter(families.get(name, name) for name in first)
-
-
 def test_every_run_of_revisiting_training_strategies_is_here():
     by_data = Counter(recipe.protocols for (m, _), recipe in RECIPES.items() if "rdml_" in m)
 
     assert by_data == {("rdml_cub",): 23, ("rdml_cars",): 23, ("rdml_sop",): 21}
-    assert plugins()["rdml"] == 67
+    assert by_data.total() == 67
 
 
 def rdml() -> list[Recipe]:
@@ -130,3 +124,50 @@ def test_proxy_isa(
     affine = "after_warmup" if warm else "frozen"
     assert training["batchnorm"] == {"statistics": "frozen", "affine": affine}
     assert (training["batch_size"], training["epochs"]) == (128, 100)
+
+
+@pytest.mark.parametrize(
+    ("method", "name", "loss", "batch", "m", "optimizer"),
+    [
+        (
+            "dr_triplet",
+            "cub_triplet",
+            {"margin": 0.2781877469005122, "gamma": 0.4919607680052035},
+            128,
+            16,
+            {"name": "Adam", "lr": 1e-5, "weight_decay": 0},
+        ),
+        (
+            "dr_proxy_nca",
+            "cub_proxy_nca",
+            {"gamma": 0.3, "lr_scale": 1},
+            144,
+            12,
+            {"name": "Adam", "lr": 1e-5, "weight_decay": 0},
+        ),
+        (
+            "dr_ms",
+            "cub_ms",
+            {"scale_pos": 2, "scale_neg": 50, "base": 0.6, "mining_margin": 0.1, "gamma": 0.28},
+            80,
+            5,
+            {"name": "Adam", "lr": 3e-5, "weight_decay": 5e-3},
+        ),
+    ],
+)
+def test_direction_regularisation(
+    *,
+    method: str,
+    name: str,
+    loss: dict[str, float],
+    batch: int,
+    m: int,
+    optimizer: dict[str, object],
+):
+    values = values_of(method, name)
+
+    training = values["training"]
+    assert {k.removeprefix("loss."): v for k, v in values.items() if "loss." in k} == loss
+    assert (training["batch_size"], values["sampler.m"]) == (batch, m)
+    assert training["optimizer"] == optimizer
+    assert training["batchnorm"] == {"statistics": "train", "affine": "train", "momentum": 0.9}

@@ -16,6 +16,7 @@ from harness.api import (
     LossSpec,
     NoParams,
     Params,
+    RecipeSpec,
     ReplaySpec,
     Search,
     hookimpl,
@@ -170,3 +171,11 @@ def harness_replays() -> list[ReplaySpec]:
             build=build_replay,
         )
     ]
+
+
+@hookimpl
+def harness_recipes() -> list[RecipeSpec]:
+    """Return the published settings of the three losses."""
+    from harness_direction.published import cards
+
+    return cards()
