@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from harness.api import LossSpec, MinerSpec, RecipeSpec, hookimpl
+from harness.api import LossSpec, MinerSpec, RecipeSpec, ReplaySpec, hookimpl
 
 
 @hookimpl
 def harness_losses() -> list[LossSpec]:
-    """Return one card per loss class."""
+    """Return one card per loss class, and those of our own."""
     from harness_pml.embedding_losses import EMBEDDING_LOSSES
+    from harness_pml.own_losses import OWN_LOSSES
     from harness_pml.weight_losses import WEIGHT_LOSSES
 
-    return [loss.card() for loss in (*EMBEDDING_LOSSES, *WEIGHT_LOSSES)]
+    classes = (*EMBEDDING_LOSSES, *WEIGHT_LOSSES)
+    return [*(loss.card() for loss in classes), *OWN_LOSSES]
 
 
 @hookimpl
@@ -28,3 +30,11 @@ def harness_recipes() -> list[RecipeSpec]:
     from harness_pml.published import cards
 
     return cards()
+
+
+@hookimpl
+def harness_replays() -> list[ReplaySpec]:
+    """Return how golden cases of our own losses are replayed."""
+    from harness_pml.own_losses import REPLAYS
+
+    return list(REPLAYS)

@@ -20,6 +20,7 @@ LOSSES_LEFT_OUT = {
     "DynamicSoftMarginLoss": (
         "keeps the graph of the step before in its histogram: the second backward pass fails"
     ),
+    "ProxyAnchorLoss": "`proxy_anchor` computes what its authors' code does",
     "HistogramLoss": ("indexes with a list of lists, which torch announces to read differently"),
 }
 

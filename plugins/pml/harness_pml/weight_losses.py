@@ -20,17 +20,6 @@ class ProxyNcaParams(WeightParams, ComparedParams):
     ] = 1.0
 
 
-class ProxyAnchorParams(WeightParams):
-    """Proxy-Anchor; its authors train the proxies at 100 times the learning rate."""
-
-    margin: Annotated[
-        float, Field(ge=-2, le=2, description="added to cosines"), Search(0, 0.4)
-    ] = 0.1
-    alpha: Annotated[float, Field(gt=0, le=1000, description="scale"), Search(4, 64, log=True)] = (
-        32.0
-    )
-
-
 class NormalizedSoftmaxParams(WeightParams, ComparedParams):
     """Softmax over normalised class weights."""
 
@@ -113,15 +102,6 @@ WEIGHT_LOSSES = (
         params=ProxyNcaParams,
         summary="Probability of the own class's proxy among all proxies",
         paper="arXiv:1703.07464",
-        sizes=SIZES,
-        min_per_class=1,
-    ),
-    PmlLoss(
-        name="proxy_anchor",
-        class_name="ProxyAnchorLoss",
-        params=ProxyAnchorParams,
-        summary="Each class's proxy pulls its samples and pushes all others, by hardness",
-        paper="arXiv:2003.13911",
         sizes=SIZES,
         min_per_class=1,
     ),
