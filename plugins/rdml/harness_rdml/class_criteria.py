@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float, Int
@@ -27,11 +28,18 @@ from harness_rdml.criterion_params import (
 LOWEST_COSINE = 1e-10  # of the authors' ArcFace; the highest is one less this
 
 
+def along_units(
+    embeddings: Float[Tensor, "b d"], weights: Float[Tensor, "c d"]
+) -> Float[Tensor, "b c"]:
+    """Return x . w / |w|, without forming unit weights: C D numbers less to write and to keep."""
+    return embeddings @ weights.T / weights.norm(dim=1).clamp(min=1e-12)
+
+
 def softmax_loss(
     batch: Batch, class_map: Float[Tensor, "c d"], *, temperature: float
 ) -> Float[Tensor, ""]:
     """Return the cross-entropy of x . w / temperature with unit w, and x as it comes."""
-    logits = batch.embeddings @ functional.normalize(class_map).T / temperature
+    logits = along_units(batch.embeddings, class_map) / temperature
     return functional.cross_entropy(logits, batch.labels)
 
 
@@ -49,13 +57,13 @@ def arcface_loss(
     scaled to unit length, cosines keep their sign, and where the angle would pass pi the cosine
     goes on falling as a straight line.
     """
-    weights = functional.normalize(class_map)
     if params.variant == "published":
-        cosines = clamped(batch.embeddings @ weights.T, low=LOWEST_COSINE)
+        cosines = clamped(along_units(batch.embeddings, class_map), low=LOWEST_COSINE)
         true = cosines.gather(1, batch.labels[:, None])
         target = shifted(true, params.angular_margin)
     else:
-        cosines = clamped(functional.normalize(batch.embeddings) @ weights.T, low=None)
+        unit = functional.normalize(batch.embeddings)
+        cosines = clamped(along_units(unit, class_map), low=None)
         true = cosines.gather(1, batch.labels[:, None])
         margin = params.angular_margin
         beyond = true < -math.cos(margin)
@@ -88,12 +96,11 @@ def proxynca_loss(
 ) -> Float[Tensor, ""]:
     """Return mean |x - p_y|^2 + ln sum_(c != y) e^(-|x - p_c|^2), with |x| = |p| = scale.
 
-    The true proxy is not in the sum, so the loss may be negative. |x|^2 is on both sides and left
-    out; |p|^2 is kept, because an all-zero proxy has no length to scale.
+    The true proxy is not in the sum, so the loss may be negative. |x|^2 and |p|^2 are on both
+    sides, which leaves 2 x . p.
     """
-    embeddings = scale * functional.normalize(batch.embeddings)
-    points = scale * functional.normalize(proxies)
-    affinity = 2 * embeddings @ points.T - points.square().sum(1)
+    unit = functional.normalize(batch.embeddings)
+    affinity = 2 * scale**2 * along_units(unit, proxies)
     true = affinity.gather(1, batch.labels[:, None])
     lowest = torch.finfo(affinity.dtype).min
     others = affinity.scatter(1, batch.labels[:, None], lowest).logsumexp(1)
@@ -116,10 +123,11 @@ def softtriplet_loss(
     *classes*; embeddings are taken as they come. As intended (arXiv:1909.05235) centres and
     embeddings have unit length, and w is the softmax of s / gamma over the centres of a class.
     """
+    centres, of_class = scaled_centres(intra_class_centroids, params), params.n_centroids
     intended = params.variant == "intended"
     embeddings = functional.normalize(batch.embeddings) if intended else batch.embeddings
-    centres = functional.normalize(intra_class_centroids, dim=0 if intended else 1)
-    similarity = (embeddings @ centres).unflatten(1, (-1, params.n_centroids))
+    similarity = (embeddings * centres.row) @ centres.values * centres.column
+    similarity = similarity.unflatten(1, (-1, of_class))
     weights = (
         (similarity / params.gamma).softmax(2)
         if intended
@@ -129,9 +137,38 @@ def softtriplet_loss(
     class_term = functional.cross_entropy(
         params.lam * with_margin(scores, batch.labels, params.margin_delta), batch.labels
     )
-    spread = centre_spread(centres, params.n_centroids)
+    if not params.reg_weight:
+        return {"loss": class_term, "class_term": class_term}
+    spread = centre_spread(centres, of_class)
     loss = class_term + params.reg_weight * spread
     return {"loss": loss, "class_term": class_term, "spread_term": spread}
+
+
+class ScaledCentres(NamedTuple):
+    """The matrix row * values * column, as its factors: it is never formed.
+
+    Attributes:
+        values: Centres as they are learned, one in each column.
+        row: Factor of each coordinate.
+        column: Factor of each centre.
+    """
+
+    values: Float[Tensor, "d ck"]
+    row: Float[Tensor, " d"]
+    column: Float[Tensor, " ck"]
+
+
+def scaled_centres(centres: Float[Tensor, "d ck"], params: SoftTripletParams) -> ScaledCentres:
+    """Return centres of which each, or as published each coordinate, has unit length."""
+    dim, count = centres.shape
+    if params.variant == "intended":
+        return ScaledCentres(centres, centres.new_ones(dim), inverse_length(centres, dim=0))
+    return ScaledCentres(centres, inverse_length(centres, dim=1), centres.new_ones(count))
+
+
+def inverse_length(matrix: Float[Tensor, "m n"], *, dim: int) -> Float[Tensor, " _"]:
+    """Return one over the length along a dimension."""
+    return matrix.norm(dim=dim).clamp(min=1e-12).reciprocal()
 
 
 def with_margin(
@@ -142,18 +179,22 @@ def with_margin(
     return scores.scatter(1, column, scores.gather(1, column) - margin)
 
 
-def centre_spread(centres: Float[Tensor, "d ck"], per_class: int) -> Float[Tensor, ""]:
+def centre_spread(centres: ScaledCentres, per_class: int) -> Float[Tensor, ""]:
     """Return sum_c sum_(k < l) sqrt(2.00001 - 2 m_k . m_l) / (C K (K - 1)); 0 for one centre.
 
     It is a distance for centres of unit length. Theirs are not, and where the root has no value
     it is NaN; here such a pair counts zero.
     """
-    of_class = centres.unflatten(1, (-1, per_class)).permute(1, 2, 0)
-    gap = 2.00001 - 2 * of_class @ of_class.transpose(1, 2)
-    once = torch.ones(per_class, per_class, dtype=torch.bool, device=gap.device).triu(1)
-    positive = once & (gap > 0)
-    distances = torch.where(positive, torch.where(positive, gap, 1).sqrt(), 0)
-    return distances.sum() / max(len(of_class) * per_class * (per_class - 1), 1)
+    values = centres.values.unflatten(1, (-1, per_class))
+    column = centres.column.unflatten(0, (-1, per_class))
+    total = centres.values.new_zeros(())
+    for step in range(1, per_class):
+        first, second = slice(None, -step), slice(step, None)
+        products = (values[..., first] * values[..., second]).flatten(1)
+        factors = (column[:, first] * column[:, second]).flatten()
+        gap = 2.00001 - 2 * (centres.row.square() @ products) * factors
+        total = total + torch.where(gap > 0, gap.clamp(min=1e-12).sqrt(), 0).sum()
+    return total / max(len(column) * per_class * (per_class - 1), 1)
 
 
 # --- what the cards build -----------------------------------------------------------------------

@@ -106,18 +106,23 @@ def margin_loss(
 def snr_loss(batch: Batch, *, params: SnrParams) -> Float[Tensor, ""]:
     """Return the mean of the active [r(a, p) - r(a, n) + margin]+, plus a penalty on anchors.
 
-    r(a, u) = var(a - u) / var(a), a variance over coordinates. The penalty is reg_lambda times the
-    mean of |sum of the coordinates of a|. Without an active triplet the mean is zero; theirs, and
-    ours with `fail_as_published`, is NaN.
+    r(a, u) = var(a - u) / var(a), with variances over coordinates. The penalty is reg_lambda times
+    the mean of |sum of the coordinates of a|. Without an active triplet the mean is zero; theirs,
+    and ours with `fail_as_published`, is NaN.
     """
     anchor, positive, negative = rows(batch)
-    power = anchor.var(1)
-    near, far = (anchor - positive).var(1) / power, (anchor - negative).var(1) / power
+    signal = scatter(anchor)
+    near, far = scatter(anchor - positive) / signal, scatter(anchor - negative) / signal
     hinge = (near - far + params.margin).relu()
     active = (hinge > 0).sum()
     if not params.fail_as_published:
         active = active.clamp(min=1)
     return hinge.sum() / active + params.reg_lambda * mean(anchor.sum(1).abs())
+
+
+def scatter(vectors: Float[Tensor, "t d"]) -> Float[Tensor, " t"]:
+    """Return the variance over coordinates times D - 1, which ratios do not need."""
+    return (vectors - vectors.mean(1, keepdim=True)).square().sum(1)
 
 
 # --- quadruplet ---------------------------------------------------------------------------------
