@@ -23,6 +23,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "protocol": ("harness.cli.protocol:protocol", "Show, validate and compare protocols."),
     },
     "Results": {
+        "evaluate": ("harness.cli.evaluate:evaluate", "Compute the metrics of saved embeddings."),
         "leaderboard": ("harness.cli.results:leaderboard", "Rank the methods of a protocol."),
         "runs": ("harness.cli.results:runs", "List attempted runs, newest first."),
         "log": ("harness.cli.results:log", "Show the facts and the curve of one run."),

@@ -72,10 +72,10 @@ def evaluate(  # noqa: PLR0913 - one call with all of it
     """
     if (gallery is None) != (gallery_labels is None):
         raise HarnessError("gallery and gallery_labels must be given together")
-    query = _embeddings(embeddings, labels, first_id=0)
+    query = as_embeddings(embeddings, labels)
     other = None
     if gallery is not None and gallery_labels is not None:
-        other = _embeddings(gallery, gallery_labels, first_id=len(query))
+        other = as_embeddings(gallery, gallery_labels, first_id=len(query))
     return evaluate_embeddings(
         query, other, metrics=metrics, distance=distance, memory=memory, backend=backend
     )
@@ -115,20 +115,42 @@ def _functions(names: Sequence[str], registry: Registry) -> dict[str, Any]:
     return {name: entry.card.build(params, None) for name, (entry, params) in found.items()}
 
 
-def _embeddings(
-    values: ArrayLike | Tensor, labels: ArrayLike | Tensor, *, first_id: int
+def as_embeddings(
+    values: ArrayLike | Tensor,
+    labels: ArrayLike | Tensor,
+    sample_ids: ArrayLike | Tensor | None = None,
+    *,
+    first_id: int = 0,
 ) -> Embeddings:
+    """Return one side of a retrieval: (N, D) as float32, (N,) labels and ids as int64.
+
+    Args:
+        values: Of any number type and memory layout.
+        labels: Integers.
+        sample_ids: Integers, no two alike; None numbers the rows from `first_id`.
+        first_id: See `sample_ids`.
+
+    Raises:
+        HarnessError: Something is no number, not finite, or does not fit.
+    """
     rows = _tensor(values, "embeddings")
     if not rows.is_floating_point():
         rows = rows.double()
-    ids = _tensor(labels, "labels")
-    if ids.numel() and (ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool):
-        raise HarnessError(f"labels must be integers, got {ids.dtype}")
-    return Embeddings(
-        rows.float().contiguous(),
-        ids.long().to(rows.device),
-        torch.arange(first_id, first_id + len(ids), device=rows.device),
-    )
+    classes = _integers(labels, "labels").to(rows.device)
+    if sample_ids is None:
+        ids = torch.arange(first_id, first_id + len(classes), device=rows.device)
+    else:
+        ids = _integers(sample_ids, "sample ids").to(rows.device)
+    return Embeddings(rows.float().contiguous(), classes, ids)
+
+
+def _integers(values: ArrayLike | Tensor, name: str) -> Tensor:
+    found = _tensor(values, name)
+    if found.numel() and (
+        found.is_floating_point() or found.is_complex() or found.dtype == torch.bool
+    ):
+        raise HarnessError(f"{name} must be integers, got {found.dtype}")
+    return found.long()
 
 
 def _tensor(values: ArrayLike | Tensor, name: str) -> Tensor:
@@ -140,6 +162,7 @@ def _tensor(values: ArrayLike | Tensor, name: str) -> Tensor:
         raise HarnessError(f"{name} must be numbers, got {array.dtype}")
     if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
         raise HarnessError(f"{name} go up to {array.max()}, beyond 64-bit signed integers")
-    if array.dtype.kind == "u":
-        array = array.astype(np.int64)
-    return torch.as_tensor(np.ascontiguousarray(array))
+    # torch knows neither unsigned nor long types, nor another byte order, nor read-only memory
+    kind = np.dtype(np.int64) if array.dtype.kind == "u" else array.dtype.newbyteorder("=")
+    kind = min(kind, np.dtype(np.float64), key=lambda known: known.itemsize)
+    return torch.from_numpy(np.require(array, kind, ["C_CONTIGUOUS", "WRITEABLE"]))

@@ -12,11 +12,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from harness.data.splits import data_digest
+from harness.evaluation.embedding import Embeddings
 from harness.evaluation.queries import query_rows
 from harness.execute.assembly import Assembled
 from harness.execute.history import History
@@ -24,6 +24,7 @@ from harness.execute.single import Result
 from harness.plan import Chosen, Run
 from harness.provenance import Provenance
 from harness.specs import MetricSpec
+from harness.store.embeddings import Side, encode
 from harness.store.files import publish
 from harness.store.schema import (
     ComponentRow,
@@ -130,29 +131,19 @@ def untrained(history: History) -> Mapping[str, float]:
 
 
 def save_embeddings(store: Store, attempt: Attempt, result: Result) -> Path:
-    """Write the test embeddings as `embeddings/<protocol>-<digest8>/<attempt>.npz`.
-
-    Arrays: `embeddings` (Q, D) float32, `labels`, `sample_ids`; with a gallery of its own also
-    `gallery`, `gallery_labels`, `gallery_sample_ids`.
-    """
-    import io
-
-    arrays: dict[str, NDArray[Any]] = {
-        "embeddings": result.query.values.cpu().numpy(),
-        "labels": result.query.labels.cpu().numpy(),
-        "sample_ids": result.query.sample_ids.cpu().numpy(),
-    }
-    if result.gallery is not None:
-        arrays["gallery"] = result.gallery.values.cpu().numpy()
-        arrays["gallery_labels"] = result.gallery.labels.cpu().numpy()
-        arrays["gallery_sample_ids"] = result.gallery.sample_ids.cpu().numpy()
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)
+    """Write the test embeddings as `embeddings/<protocol>-<digest8>/<attempt>.npz`."""
+    gallery = None if result.gallery is None else _side(result.gallery)
+    content = encode(_side(result.query), gallery)
     run = attempt.run
     folder = store.root / "embeddings" / f"{run.protocol.name}-{run.protocol_digest[:8]}"
     path = folder / f"{attempt.attempt_id}.npz"
-    publish(path, buffer.getvalue())
+    publish(path, content)
     return path
+
+
+def _side(embeddings: Embeddings) -> Side:
+    columns = (embeddings.values, embeddings.labels, embeddings.sample_ids)
+    return Side(*(column.cpu().numpy() for column in columns))
 
 
 def _row(attempt: Attempt, status: Status, **outcome: Any) -> RunRow:  # noqa: ANN401 - RunRow checks
