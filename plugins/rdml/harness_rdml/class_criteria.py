@@ -221,14 +221,14 @@ def class_map(context: BuildContext) -> nn.Parameter:
 
 def build_softmax(params: SoftmaxParams, context: BuildContext) -> LossParts:
     """Build `rdml_softmax`."""
-    group = ParamGroup("class_map", [class_map(context)], lr=params.lr, weight_decay=0)
+    group = ParamGroup("class_map", [class_map(context)], lr=params.lr, weight_decay=0.0)
     formula = partial(softmax_loss, temperature=params.temperature)
     return with_weights(formula, group, context, name="class_map")
 
 
 def build_arcface(params: ArcFaceParams, context: BuildContext) -> LossParts:
     """Build `rdml_arcface`."""
-    group = ParamGroup("class_map", [class_map(context)], lr=params.lr, weight_decay=0)
+    group = ParamGroup("class_map", [class_map(context)], lr=params.lr, weight_decay=0.0)
     return with_weights(partial(arcface_loss, params=params), group, context, name="class_map")
 
 
@@ -237,7 +237,7 @@ def build_proxynca(params: ProxyNcaParams, context: BuildContext) -> LossParts:
     proxies = normal_points(
         context.num_classes, context.embedding_dim, std=1 / 8, generator=generator_of(context)
     )
-    group = ParamGroup("proxies", [proxies], lr_scale=params.lr_scale, weight_decay=0)
+    group = ParamGroup("proxies", [proxies], lr_scale=params.lr_scale, weight_decay=0.0)
     formula = partial(proxynca_loss, scale=params.scale)
     return with_weights(formula, group, context, name="proxies")
 
@@ -248,6 +248,6 @@ def build_softtriplet(params: SoftTripletParams, context: BuildContext) -> LossP
     centres = uniform_points(
         context.embedding_dim, count, bound=1 / math.sqrt(count), generator=generator_of(context)
     )
-    group = ParamGroup("centroids", [centres], lr_scale=params.lr_scale, weight_decay=0)
+    group = ParamGroup("centroids", [centres], lr_scale=params.lr_scale, weight_decay=0.0)
     formula = partial(softtriplet_loss, params=params)
     return with_weights(formula, group, context, name="intra_class_centroids")

@@ -130,6 +130,6 @@ def build_separation(params: SeparationParams, context: BuildContext) -> LossPar
         generator=generator_of(context),
     )
     group = ParamGroup(
-        "regressors", list(separation.parameters()), lr_scale=params.lr_scale, weight_decay=0
+        "regressors", list(separation.parameters()), lr_scale=params.lr_scale, weight_decay=0.0
     )
     return LossParts(SeparationObjective(params, separation), param_groups=(group,))

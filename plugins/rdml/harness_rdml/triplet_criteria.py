@@ -208,7 +208,7 @@ def build_margin(params: MarginParams, context: BuildContext) -> LossParts:
     if not params.learn_beta:
         return LossParts(Criterion(formula))
     beta = nn.Parameter(torch.full((context.num_classes,), params.beta))
-    group = ParamGroup("beta", [beta], lr=params.beta_lr, weight_decay=0)
+    group = ParamGroup("beta", [beta], lr=params.beta_lr, weight_decay=0.0)
     criterion = Criterion(formula, weights={"beta": beta}, num_classes=context.num_classes)
     return LossParts(criterion, param_groups=(group,))
 
