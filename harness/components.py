@@ -191,7 +191,10 @@ def _space_metrics() -> list[MetricSpec]:
             decay,
         ),
     ]
-    return [_metric(module, name, summary, **facts) for module, name, summary, facts in rows]
+    return [
+        _metric(module, name, summary, needs_ranking=False, **facts)
+        for module, name, summary, facts in rows
+    ]
 
 
 @hookimpl

@@ -209,6 +209,8 @@ class MetricSpec(ComponentSpec):
         version: Of the definition; a changed formula is a new version.
         higher_is_better: Which way selection goes.
         bounds: Smallest and largest possible value.
+        needs_ranking: Whether it looks at neighbours. One that does not is a function of the
+            query embeddings alone and can be measured during training (`evaluation.diagnostics`).
     """
 
     kind: ClassVar[Kind] = "metric"
@@ -216,6 +218,7 @@ class MetricSpec(ComponentSpec):
     version: int = 1
     higher_is_better: bool = True
     bounds: tuple[float, float] = (0.0, 1.0)
+    needs_ranking: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,29 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from harness.errors import HarnessError
+from harness.evaluation.embedding import Embeddings
 from harness.evaluation.ranking import Ranking
+
+
+def unranked(queries: Embeddings) -> Ranking:
+    """Return a ranking of nothing, for metrics that look at the queries alone."""
+    none = torch.zeros(len(queries), dtype=torch.int64)
+    empty = none.new_empty(len(queries), 0)
+    sums = none.double()
+    return Ranking(
+        query=queries,
+        gallery=queries,
+        num_relevant=none,
+        first_hit_rank=none,
+        precision_sum_at_r=sums,
+        precision_sum_past_r=sums,
+        hits_at_r=none,
+        neighbor_ids=empty,
+        neighbor_distances=empty.float(),
+        distance="",
+        backend="",
+        precision_sum=lambda _: sums,
+    )
 
 
 def _classes(ranking: Ranking) -> tuple[Tensor, Int[Tensor, " n"]]:

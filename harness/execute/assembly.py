@@ -158,16 +158,17 @@ def _distance(run: Run, parts: LossParts) -> Distance | str:
 
 def shrink(table: SampleTable, split: Split) -> Split:
     """Keep a few images of a few classes in every part but train."""
-
-    def few(rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        classes = np.unique(table.label[rows])[:SMOKE_CLASSES]
-        kept = [rows[table.label[rows] == one][:SMOKE_IMAGES_PER_CLASS] for one in classes]
-        return np.concatenate(kept) if kept else rows
-
     same_sides = np.array_equal(split.query, split.gallery)
-    query = few(split.query)
-    gallery = query if same_sides else few(split.gallery)
-    return replace(split, val=few(split.val), query=query, gallery=gallery)
+    query = few(table, split.query)
+    gallery = query if same_sides else few(table, split.gallery)
+    return replace(split, val=few(table, split.val), query=query, gallery=gallery)
+
+
+def few(table: SampleTable, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return rows of a few images of a few classes."""
+    classes = np.unique(table.label[rows])[:SMOKE_CLASSES]
+    kept = [rows[table.label[rows] == one][:SMOKE_IMAGES_PER_CLASS] for one in classes]
+    return np.concatenate(kept) if kept else rows
 
 
 def _loaders(

@@ -97,7 +97,7 @@ class Evaluated:
 
     run: Run
     epoch: int
-    part: Literal["val", "test"]
+    part: Literal["train", "val", "test"]
     values: Mapping[str, float]
     seconds: float
 

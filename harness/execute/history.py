@@ -8,7 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from harness.training.loop import EpochRecord
 
-Part = Literal["val", "test"]
+Part = Literal["train", "val", "test"]
 
 
 class Score(NamedTuple):

@@ -190,7 +190,7 @@ def _row(attempt: Attempt, status: Status, **outcome: Any) -> RunRow:  # noqa: A
 
 
 def _all_chosen(run: Run) -> list[Chosen]:
-    metrics = {chosen.card.name: chosen for _, chosen in run.metrics}
+    metrics = {chosen.card.name: chosen for chosen in run.measured.values()}
     return [*(chosen for _, chosen in run.components), *metrics.values()]
 
 
@@ -207,7 +207,7 @@ def _metric(
     value: float,
     result: Result,
 ) -> MetricRow:
-    card = dict(run.metrics)[name].card
+    card = run.measured[name].card
     assert isinstance(card, MetricSpec), card
     return MetricRow(
         part=part,

@@ -11,12 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import HarnessError
+from harness.evaluation.diagnostics import unranked
 from harness.evaluation.embedding import Embeddings, embed
 from harness.evaluation.neighbours import Ranking, rank
-from harness.execute.assembly import Assembled, run_root
+from harness.execute.assembly import Assembled, few, run_root
 from harness.execute.events import EpochDone, Evaluated, Listener
 from harness.execute.history import History, Part, Score
-from harness.plan import Run
+from harness.plan import Chosen, Run
 from harness.specs import MetricSpec
 from harness.training import checkpoint, selection
 from harness.training.loop import fit
@@ -65,7 +66,7 @@ def run_one(run: Run, parts: Assembled, history: History, *, work: Path, emit: L
     started = time.perf_counter()
     query, gallery = _embed_test(run, parts)
     ranking = _rank(run, parts, query, gallery)
-    values = measure(run, ranking)
+    values = {**measure(run, ranking), **diagnose(run, query)}
     seconds = time.perf_counter() - started
     emit(Evaluated(run, epoch, "test", values, seconds))
     history = replace(history, eval_seconds=history.eval_seconds + seconds)
@@ -138,9 +139,17 @@ def selected_epoch(run: Run, history: History) -> int:
 
 def measure(run: Run, ranking: Ranking) -> dict[str, float]:
     """Return each metric of the protocol, by the name the protocol gives it."""
+    return _values(run.metrics, ranking)
+
+
+def diagnose(run: Run, queries: Embeddings) -> dict[str, float]:
+    """Return each diagnostic of the protocol, for embeddings of one part."""
+    return _values(run.diagnostics, unranked(queries))
+
+
+def _values(chosen: tuple[tuple[str, Chosen], ...], ranking: Ranking) -> dict[str, float]:
     return {
-        name: float(chosen.card.build(chosen.params, None)(ranking))
-        for name, chosen in run.metrics
+        name: float(metric.card.build(metric.params, None)(ranking)) for name, metric in chosen
     }
 
 
@@ -156,19 +165,33 @@ def _evaluate(
     emit: Listener,
     untrained: bool = False,
 ) -> History:
-    """Score the encoder as it is now: validation always, test only as a baseline or oracle."""
-    wanted: list[tuple[Part, Callable[[], Ranking]]] = []
-    if len(parts.split.val):
-        wanted.append(("val", lambda: _rank_rows(run, parts, parts.split.val)))
+    """Score the encoder as it is now: validation always, test only as a baseline or oracle.
+
+    Diagnostics, which no score is among, are measured on the train and test parts each time.
+    """
+    split = parts.split
+    wanted: list[tuple[Part, Callable[[], dict[str, float]]]] = []
+    if len(split.val):
+        wanted.append(("val", lambda: measure(run, _rank_rows(run, parts, split.val))))
     if untrained or run.protocol.evaluation.oracle:
-        wanted.append(("test", lambda: _rank(run, parts, *_embed_test(run, parts))))
-    for part, ranking in wanted:
+        wanted.append(("test", lambda: _test(run, parts)))
+    elif run.diagnostics:
+        wanted.append(("test", lambda: diagnose(run, _embed(run, parts, split.query))))
+    if run.diagnostics:
+        rows = few(parts.table, split.train) if run.smoke else split.train
+        wanted.append(("train", lambda: diagnose(run, _embed(run, parts, rows))))
+    for part, score in wanted:
         started = time.perf_counter()
-        values = measure(run, ranking())
+        values = score()
         seconds = time.perf_counter() - started
         history = history.with_score(Score(epoch, part, values), seconds)
         emit(Evaluated(run, epoch, part, values, seconds))
     return history
+
+
+def _test(run: Run, parts: Assembled) -> dict[str, float]:
+    query, gallery = _embed_test(run, parts)
+    return {**measure(run, _rank(run, parts, query, gallery)), **diagnose(run, query)}
 
 
 def _embed_test(run: Run, parts: Assembled) -> tuple[Embeddings, Embeddings | None]:

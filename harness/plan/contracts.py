@@ -61,6 +61,7 @@ class Run:
         loss, miner, sampler, backbone, dataset: The chosen components; miner may be None.
         metrics: By the name that the protocol gives them (`recall_at_10`); the metric of the
             selection comes last when the protocol does not report it.
+        diagnostics: Metrics measured on the train and test parts at each evaluation, by name.
         fold, seed: Which repeat.
         deviations: `path=value` of what breaks the protocol, sorted.
         smoke: A rehearsal: tiny budget, never on a leaderboard.
@@ -89,6 +90,12 @@ class Run:
     recipe: str | None = None
     method_key: str = ""
     pair_key: str = ""
+    diagnostics: tuple[tuple[str, Chosen], ...] = ()
+
+    @property
+    def measured(self) -> dict[str, Chosen]:
+        """Everything a part of the data may be scored by, by name."""
+        return dict((*self.metrics, *self.diagnostics))
 
     @property
     def components(self) -> tuple[tuple[Kind, Chosen], ...]:

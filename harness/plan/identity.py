@@ -12,7 +12,7 @@ from harness.documents import digest_of
 from harness.plan.assignments import same, short_path, show
 from harness.plan.contracts import Chosen
 from harness.plan.method import KINDS, Method
-from harness.protocol import content, diff, digest
+from harness.protocol import EXTRAS, content, diff, digest
 from harness.registry import Registry
 from harness.specs import BackboneSpec, Kind, MetricSpec
 from harness.weights import fingerprint
@@ -88,7 +88,7 @@ def _fields(method: Method) -> dict[str, Any]:
     return {
         short_path(path): value
         for path, _, value in diff(method.base, method.protocol)
-        if not _names_component(path)
+        if not _names_component(path) and path not in EXTRAS
     }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 from harness.errors import HarnessError
 from harness.plan.assignments import show
@@ -14,7 +14,7 @@ from harness.plan.identity import key_of, label, method_content
 from harness.plan.method import resolve
 from harness.protocol import Protocol, digest, with_values
 from harness.registry import Registry, params
-from harness.specs import Kind
+from harness.specs import Kind, MetricSpec
 
 
 def make_plan(
@@ -48,6 +48,7 @@ def make_plan(
         backbone=chosen["backbone"],
         dataset=chosen["dataset"],
         metrics=metrics,
+        diagnostics=_diagnostics(method.protocol, registry),
         fold=0,
         seed=0,
         deviations=tuple(sorted(f"{p}={show(v)}" for p, v in method.deviations.items())),
@@ -104,11 +105,33 @@ def _metrics(protocol: Protocol, registry: Registry) -> tuple[tuple[str, Chosen]
     names = list(protocol.evaluation.metrics)
     if protocol.selection.rule == "best_val" and protocol.selection.metric not in names:
         names.append(protocol.selection.metric)
-    found: list[tuple[str, Chosen]] = []
-    for name in names:
-        entry, resolved = registry.metric(name)
-        found.append((name, Chosen(entry.card, entry.origin, resolved)))
+    return tuple((name, _metric(name, registry)) for name in names)
+
+
+def _diagnostics(protocol: Protocol, registry: Registry) -> tuple[tuple[str, Chosen], ...]:
+    """Return the metrics to measure during training.
+
+    Raises:
+        HarnessError: One of them looks at neighbours, which nobody computes for a training part.
+    """
+    found = [(name, _metric(name, registry)) for name in protocol.evaluation.diagnostics]
+    for name, chosen in found:
+        if cast("MetricSpec", chosen.card).needs_ranking:
+            fitting = [
+                entry.name
+                for entry in registry.entries("metric")
+                if not cast("MetricSpec", entry.card).needs_ranking
+            ]
+            raise HarnessError(
+                f"evaluation.diagnostics: {name} needs a ranking",
+                hint=f"name it in evaluation.metrics; diagnostics are {', '.join(fitting)}",
+            )
     return tuple(found)
+
+
+def _metric(name: str, registry: Registry) -> Chosen:
+    entry, resolved = registry.metric(name)
+    return Chosen(entry.card, entry.origin, resolved)
 
 
 def _rehearsal(protocol: Protocol) -> Protocol:

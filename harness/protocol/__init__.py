@@ -1,6 +1,7 @@
 """The benchmark: everything that must be equal for two numbers to be comparable."""
 
 from harness.protocol.document import (
+    EXTRAS,
     OUTSIDE_DIGEST,
     Difference,
     content,
@@ -46,6 +47,7 @@ from harness.protocol.schema import (
 
 __all__ = [
     "COMPONENT_FIELDS",
+    "EXTRAS",
     "IDENTITY",
     "OPTIMIZER_OPTIONS",
     "OUTSIDE_DIGEST",

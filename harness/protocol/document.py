@@ -21,6 +21,8 @@ from harness.protocol.schema import Added, Protocol, Section, full_path
 FOLDER = Path("protocols")
 OUTSIDE_DIGEST = frozenset({"summary", "paper", "expected", "caveats", "seeds"})
 """Documentation, and how often a run is repeated: they change no number."""
+EXTRAS = ("evaluation.diagnostics",)
+"""What is measured besides: it changes no number either, so it is outside and always open."""
 
 
 class Difference(NamedTuple):
@@ -70,6 +72,9 @@ def dump(protocol: Protocol) -> str:
 def content(protocol: Protocol) -> dict[str, Any]:
     """Return what determines the numbers: everything but documentation and seeds."""
     values = {k: v for k, v in _content(protocol).items() if k not in OUTSIDE_DIGEST}
+    for path in EXTRAS:
+        section, name = path.split(".")
+        del values[section][name]
     values["open"] = sorted(set(protocol.open))
     return values
 
@@ -102,7 +107,7 @@ def digest(protocol: Protocol) -> str:
 def is_open(protocol: Protocol, path: str) -> bool:
     """Return whether the protocol leaves a field, or one of its parents, to the method."""
     keys = full_path(path)
-    opened = [full_path(pattern) for pattern in protocol.open]
+    opened = [full_path(pattern) for pattern in (*protocol.open, *EXTRAS)]
     return any(keys[: len(pattern)] == pattern for pattern in opened)
 
 

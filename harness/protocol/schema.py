@@ -350,6 +350,9 @@ class Evaluation(Section):
         oracle: Also test at each evaluation, reported only in columns named `oracle_…`.
         layer: What ranks an image: `embeddings` of the head, or the backbone's pooled `features`,
             which know nothing of a distance that the loss brings.
+        diagnostics: Metrics that need no ranking, such as `spectral_decay`, measured on the train
+            and the test part at each evaluation. They cost time and change no number: the field
+            is outside the digest, and `--set` may touch it under every protocol.
     """
 
     metrics: Annotated[tuple[str, ...], Field(min_length=1)] = (
@@ -363,12 +366,15 @@ class Evaluation(Section):
     neighbors: Annotated[int, Field(ge=0, le=1000)] = 10
     oracle: bool = False
     layer: Annotated[Literal["embeddings", "features"], Added()] = "embeddings"
+    diagnostics: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _check_metrics(self) -> Evaluation:
-        for name in self.metrics:
-            if self.metrics.count(name) > 1:
-                raise ValueError(f"metrics name {name!r} twice")
+        for field in ("metrics", "diagnostics"):
+            names = getattr(self, field)
+            for name in names:
+                if names.count(name) > 1:
+                    raise ValueError(f"{field} name {name!r} twice")
         return self
 
 

@@ -156,8 +156,8 @@ def _measured(database: duckdb.DuckDBPyConnection, found: Collection[str]) -> tu
 
 
 def _prefixes(part: str, *, selected: bool, untrained: bool) -> tuple[str, ...]:
-    if part == "val":
-        return ("val_",) if selected else ()
+    if part != "test":
+        return (f"{part}_",) if selected else ()
     return ("",) * selected + (("untrained_",) if untrained else ("oracle_",) * (not selected))
 
 

@@ -20,7 +20,7 @@ import pyarrow as pa
 SCHEMA_VERSION = 1
 
 Status = Literal["ok", "failed", "interrupted"]
-Part = Literal["val", "test"]
+Part = Literal["train", "val", "test"]
 
 
 class Column(NamedTuple):
@@ -154,7 +154,7 @@ class MetricRow:
     `value` is None where the metric is undefined; a value that is not finite is refused.
     """
 
-    part: Annotated[Part, Column(TEXT, "val or test.")]
+    part: Annotated[Part, Column(TEXT, "train (diagnostics only), val or test.")]
     epoch: Annotated[int, Column(INT, "Epoch of the encoder; 0 is untrained.")]
     name: Annotated[str, Column(TEXT, "As the protocol writes it.")]
     version: Annotated[int, Column(INT, "Of the definition.")]

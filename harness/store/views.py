@@ -97,7 +97,7 @@ class Metric(NamedTuple):
     """A sort of value that `results` gives a column.
 
     Attributes:
-        prefix: Empty for the test part, `val_`, `untrained_` or `oracle_`.
+        prefix: Empty for the test part, `train_`, `val_`, `untrained_` or `oracle_`.
         name: Of the metric.
     """
 
@@ -114,6 +114,7 @@ class Metric(NamedTuple):
 _VALUES: Mapping[str, tuple[str, str]] = {  # prefix -> (which rows, what they mean)
     "": ("part = 'test' AND selected", "of the test part"),
     "val_": ("part = 'val' AND selected", "of the validation part"),
+    "train_": ("part = 'train' AND selected", "of the training part"),
     "untrained_": ("part = 'test' AND epoch = 0", "of the test part, before any training"),
     "oracle_": (
         "part = 'test' AND epoch > 0",
