@@ -61,7 +61,9 @@ class Run:
         loss, miner, sampler, backbone, dataset: The chosen components; miner may be None.
         metrics: By the name that the protocol gives them (`recall_at_10`); the metric of the
             selection comes last when the protocol does not report it.
-        diagnostics: Metrics measured on the train and test parts at each evaluation, by name.
+        diagnostics: Metrics measured on the train and test parts at each evaluation, by name; part
+            of the key, so that a run without them does not stand for one with them, and of no
+            other hash.
         fold, seed: Which repeat.
         deviations: `path=value` of what breaks the protocol, sorted.
         smoke: A rehearsal: tiny budget, never on a leaderboard.

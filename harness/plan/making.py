@@ -66,9 +66,10 @@ def make_plan(
 
 def _repeat(run: Run, facts: dict[str, Any], *, fold: int, seed: int) -> Run:
     pair = {"protocol": run.protocol_digest, "fold": fold, "seed": seed}
+    extras = {"diagnostics": [name for name, _ in run.diagnostics]} if run.diagnostics else {}
     return replace(
         run,
-        key=key_of({**facts, "fold": fold, "seed": seed}),
+        key=key_of({**facts, **extras, "fold": fold, "seed": seed}),
         pair_key=key_of(pair),
         fold=fold,
         seed=seed,

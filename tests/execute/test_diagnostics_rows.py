@@ -43,17 +43,18 @@ def test_every_evaluation_leaves_diagnostics_of_train_and_test(toy, plan, execut
     assert ratio == pytest.approx(intra / inter)
 
 
-def test_diagnostics_change_no_score_and_no_identity(toy, plan, execute, store):
+def test_diagnostics_change_no_score_and_not_what_it_is_compared_with(toy, plan, execute, store):
     (plain,) = plan(toy())
     (watched,) = plan(toy(evaluation__diagnostics=NAMES))
 
     execute((plain,))
     scores = {(r["part"], r["epoch"], r["name"]): r["value"] for r in rows(store)}
-    execute((watched,), existing="always")
+    summary = execute((watched,))
 
-    assert (watched.key, watched.method, watched.protocol_digest) == (
-        plain.key, plain.method, plain.protocol_digest
-    )  # fmt: skip
+    assert summary.finished == 1  # a run without them does not stand for one with them
+    assert watched.key != plain.key
+    for name in ("method", "method_key", "pair_key", "protocol_digest"):
+        assert getattr(watched, name) == getattr(plain, name)
     again = {
         (r["part"], r["epoch"], r["name"]): r["value"]
         for r in rows(store)
@@ -70,7 +71,7 @@ def test_a_user_may_ask_for_diagnostics_under_any_protocol(toy, plan):
 
     assert [name for name, _ in watched.diagnostics] == ["spectral_decay"]
     assert watched.deviations == ()
-    assert (watched.key, watched.method) == (plain.key, plain.method)
+    assert (watched.method_key, watched.method) == (plain.method_key, plain.method)
 
 
 def test_results_have_columns_for_both_parts(toy, plan, execute, store):
