@@ -78,7 +78,7 @@ def triplets_of(batch: Batch) -> Triplets:
 def pairs_of(batch: Batch) -> Pairs:
     """Return the mined pairs of a batch; HarnessError if there are none."""
     if not isinstance(batch.tuples, Pairs):
-        raise HarnessError("this loss needs pairs from a miner", hint="--plugin rdml_npair")
+        raise HarnessError("this loss needs pairs from a miner", hint="--plugin miner:rdml_npair")
     return batch.tuples
 
 

@@ -24,7 +24,7 @@ from harness.testing.golden import (
     tensor,
 )
 from harness_rdml.class_criteria import LOWEST_COSINE
-from harness_rdml.criterion import Criterion
+from harness_rdml.criterion import Criterion, triplets_of
 from harness_rdml.criterion_cards import CRITERIA
 from harness_rdml.criterion_params import (
     ArcFaceParams,
@@ -35,7 +35,7 @@ from harness_rdml.criterion_params import (
 )
 from harness_rdml.pair_criteria import hard_pairs, histogram_loss, pair_histograms, weights_kept
 from harness_rdml.separation import make_separation
-from harness_rdml.triplet_criteria import margin_hinges, quadruplet_terms
+from harness_rdml.triplet_criteria import fourth_pool, margin_hinges, quadruplet_terms
 
 INPUTS = ("embeddings", "labels", "triplets", "anchors", "positives", "negatives", "learnables")
 PARAMS = {
@@ -158,10 +158,14 @@ def _npair_params(params: dict[str, Any]) -> dict[str, Any]:
 
 
 def quadruplet(case: Case, dtype: torch.dtype) -> Numbers:
-    """Run a case with its own fourth points, in both variants."""
+    """Run a case with its own fourth points, in both variants, after a look at their pools."""
     refuse_unknown(case.inputs, ("embeddings", "labels", "triplets", "fourth", "fourth_pools"))
     batch, params = batch_of(case, dtype), QuadrupletParams(**case.params)
     fourth = tensor(case.inputs["fourth"])
+    triplets = triplets_of(batch)
+    pools = [row.nonzero().squeeze(1).tolist() for row in fourth_pool(batch, triplets, params)]
+    if pools != case.inputs["fourth_pools"]:
+        raise ReplayError(f"fourth points are drawn from {pools}")
     exists = torch.ones_like(fourth, dtype=torch.bool)
     intended = params.model_copy(update={"variant": "intended"})
     paired = quadruplet_terms(batch, fourth, exists, intended)["quadruplet_term"]

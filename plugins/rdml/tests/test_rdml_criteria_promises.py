@@ -9,6 +9,7 @@ from harness_rdml.criterion_cards import CRITERIA
 from harness_rdml.criterion_params import SeparationParams
 from harness_rdml.triplet_criteria import draw
 from pydantic import ValidationError
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from harness.api import Batch, BuildContext, HarnessError, LossParts, Progress, Triplets
 from harness.kit.pairs import all_pairs, all_triplets
@@ -133,6 +134,29 @@ def test_single_and_double_precision_agree(name: str):
 
     assert (found.dtype, expected.dtype) == (torch.float32, torch.float64)
     torch.testing.assert_close(found.double(), expected, rtol=2e-5, atol=2e-5)
+
+
+VARIANTS = [
+    pytest.param(name, {"variant": variant} if variant else {}, id=f"{name}-{variant}")
+    for name, card in CARDS.items()
+    for variant in (("published", "intended") if "variant" in card.params.model_fields else ("",))
+]
+
+
+@pytest.mark.parametrize(("name", "params"), VARIANTS)
+def test_no_number_of_a_batch_is_needed_on_the_host(name: str, params: dict[str, str]):
+    data, parts = batch(name), build(name, **params)
+    parts.objective.num_classes = None  # labels in host memory are looked at, others are not
+
+    # fake tensors have shapes and no numbers: whoever asks for one gets an error
+    with FakeTensorMode(allow_non_fake_inputs=True) as fake:
+        embeddings = fake.from_tensor(data.embeddings.detach()).requires_grad_()
+        tuples = data.tuples and type(data.tuples)(*map(fake.from_tensor, data.tuples))
+        hidden = Batch(embeddings, fake.from_tensor(data.labels), tuples=tuples)
+        loss = loss_of(parts, hidden)
+        loss.backward()
+
+    assert loss.shape == ()
 
 
 # --- draws --------------------------------------------------------------------------------------
