@@ -29,9 +29,9 @@ from harness.kit.pairs import (
 )
 from harness.kit.precision import full_precision
 from harness_direction import DrMsParams
+from harness_direction.geometry import LEAST_NORM, precise_squared_distances
 
 ITSELF = 1e-5  # a "positive" whose similarity is nearer to 1 is taken for the anchor itself
-LEAST_NORM = 1e-8  # as in torch's cosine_similarity
 
 
 def mine(
@@ -63,11 +63,12 @@ def direction_cosines(
     itself = hardest == torch.arange(len(hardest), device=hardest.device)
     to_hardest = torch.where(itself[:, None], 0, embeddings[hardest] - embeddings)
     product = to_hardest @ embeddings.T - (to_hardest * embeddings).sum(1, keepdim=True)
-    # differences, not products: a negative may be near
-    distance = torch.cdist(
-        embeddings, embeddings, compute_mode="donot_use_mm_for_euclid_dist"
-    ).clamp(min=LEAST_NORM)
-    return product / distance / to_hardest.norm(dim=1, keepdim=True).clamp(min=LEAST_NORM)
+    distance = precise_squared_distances(embeddings.double()).clamp(min=LEAST_NORM**2).sqrt()
+    return (
+        product
+        / distance.to(product.dtype)
+        / to_hardest.norm(dim=1, keepdim=True).clamp(min=LEAST_NORM)
+    )
 
 
 class MultiSimilarityObjective(nn.Module):

@@ -10,6 +10,7 @@ from harness_direction import triplet as triplet_module
 from harness_direction.multi_similarity import direction_cosines
 from harness_direction.proxy_nca import ProxyNcaObjective
 from pytorch_metric_learning import distances, losses, miners, reducers
+from torch.nn import functional
 
 import harness
 from harness.api import Batch, HarnessError, LossParts, Progress
@@ -202,6 +203,39 @@ def test_gamma_zero_is_multi_similarity_of_another_library():
 
     torch.testing.assert_close(found, expected, rtol=1e-10, atol=0)
     torch.testing.assert_close(gradient(found, ours), gradient(expected, theirs))
+
+
+# --- near and equal points -----------------------------------------------------------------------
+
+
+def triplet_in_torch(x: torch.Tensor, y: list[int]) -> torch.Tensor:
+    found = [
+        (a, p, n)
+        for a, p, n in itertools.product(range(len(y)), repeat=3)
+        if a != p and y[a] == y[p] and y[a] != y[n]
+    ]
+    a, p, n = (x[list(index)] for index in zip(*found, strict=True))
+    near, far = (functional.pairwise_distance(a, other) for other in (p, n))
+    return (near - far + 0.28 - 0.3 * functional.cosine_similarity(p - a, n - a)).relu().mean()
+
+
+@pytest.mark.parametrize("apart", [0, 1e-4, 1])
+@pytest.mark.parametrize("row", [1, 3], ids=["positive", "negative"])
+def test_triplet_gradients_of_near_points_are_those_of_differences(row: int, apart: float):
+    data = batch([0, 0, 0, 1, 1, 2])
+    points = functional.normalize(data.embeddings.detach())
+    points[row] = points[0] + apart * points[row]
+    ours, theirs = points.clone().requires_grad_(), points.clone().requires_grad_()
+
+    found = terms_of(build("dr_triplet", **RAW), Batch.of(ours, data.labels))["loss"]
+    expected = triplet_in_torch(theirs, data.labels.tolist())
+
+    of_ours, of_theirs = (
+        torch.autograd.grad(a, b)[0] for a, b in ((found, ours), (expected, theirs))
+    )
+    assert found.item() == pytest.approx(expected.item(), rel=1e-8)
+    # a negative on its anchor has gradients of about 1e6, as published
+    assert (of_ours - of_theirs).abs().max() < 1e-7 * of_theirs.abs().max()
 
 
 # --- gradients -----------------------------------------------------------------------------------
