@@ -253,12 +253,21 @@ def test_autocast_changes_nothing():
     assert torch.equal(inside, loss(data, Progress())["loss"])
 
 
-def test_half_precision_embeddings_are_computed_in_the_precision_of_the_parameters():
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_half_precision_embeddings_are_computed_in_the_precision_of_the_parameters(
+    distance: str, dtype: torch.dtype
+):
     data = batch()
 
-    terms = objective()(Batch.of(data.embeddings.bfloat16(), data.labels), Progress())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        terms = objective(distance=distance)(
+            Batch.of(data.embeddings.to(dtype), data.labels), Progress()
+        )
+    terms["loss"].backward()
 
     assert terms["loss"].dtype == torch.float64
+    assert data.embeddings.grad.isfinite().all()
 
 
 def test_state_has_the_published_names_and_shapes():
