@@ -153,11 +153,12 @@ class WeightFile:
 
     Attributes:
         url: Where it is fetched from, only ever on request.
-        sha256: Full digest, or the leading hex digits that the publisher puts in the name.
+        sha256: Full digest, or the leading hex digits that the publisher puts in the name; empty
+            where nobody published one, and nothing is checked.
     """
 
     url: str
-    sha256: str
+    sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -120,7 +120,8 @@ def choose(weights: str, published: Mapping[str, WeightFile]) -> WeightFile | Pa
 def fingerprint(weights: str, published: Mapping[str, WeightFile]) -> str:
     """Return what stands for initial weights in a run's key: `none`, or the digest of the file.
 
-    So a file that was trained again is another run, and one that was moved is not.
+    So a file that was trained again is another run, and one that was moved is not. A published
+    file without a digest goes by its address.
 
     Raises:
         HarnessError: As `choose` says, or the file cannot be read.
@@ -128,7 +129,9 @@ def fingerprint(weights: str, published: Mapping[str, WeightFile]) -> str:
     chosen = choose(weights, published)
     if chosen is None:
         return NO_WEIGHTS
-    return f"sha256:{_sha256(chosen) if isinstance(chosen, Path) else chosen.sha256.lower()}"
+    if isinstance(chosen, Path):
+        return f"sha256:{_sha256(chosen)}"
+    return f"sha256:{chosen.sha256.lower()}" if chosen.sha256 else f"url:{chosen.url}"
 
 
 def resolve(

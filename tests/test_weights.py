@@ -320,6 +320,16 @@ def test_a_fingerprint_follows_the_content_of_a_file_and_not_its_place(tmp_path:
     assert second != first
 
 
+def test_a_published_file_without_a_digest_goes_by_its_address_and_is_used_as_it_is(
+    tmp_path: Path,
+):
+    file = WeightFile(url="https://example.org/w.pth")
+    (tmp_path / "w.pth").write_bytes(b"whatever it holds")
+
+    assert fingerprint("imagenet", {"imagenet": file}) == "url:https://example.org/w.pth"
+    assert require(file, tmp_path) == tmp_path / "w.pth"
+
+
 def test_fingerprints_of_published_weights_need_no_file():
     assert fingerprint("none", {"imagenet": LOCAL}) == "none"
     assert fingerprint("imagenet", {"imagenet": LOCAL}) == f"sha256:{SHA256[:8]}"

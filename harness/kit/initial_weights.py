@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import pickle
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -81,6 +81,7 @@ def load_initial_weights(
     context: BackboneContext,
     *,
     drop: Sequence[str] = (),
+    read: Callable[[Path], Mapping[str, Tensor]] = load_state_dict,
 ) -> None:
     """Fill a backbone with the weights its protocol asks for; `none` leaves it as it is.
 
@@ -90,6 +91,7 @@ def load_initial_weights(
         context: As the card's `build` was given it.
         drop: Prefixes of names that the file may hold and the backbone has no place for, such as
             its classifier (`fc.`).
+        read: File -> tensors under the names of the module.
 
     Raises:
         HarnessError: As `resolve` and `load_state_dict` say; or a name is missing or left over,
@@ -101,7 +103,7 @@ def load_initial_weights(
     own = module.state_dict()
     state = {
         name: _without_leading_one(tensor, own.get(name))
-        for name, tensor in load_state_dict(path).items()
+        for name, tensor in read(path).items()
         if not name.startswith(tuple(drop))
     }
     counters = {name for name in own if name.endswith("num_batches_tracked")}  # since torch 0.4.1

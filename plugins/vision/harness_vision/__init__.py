@@ -1,6 +1,7 @@
-"""Backbones of torchvision and pretrainedmodels, and the small network of few-shot learning.
+"""Backbones of torchvision, pretrainedmodels and timm, and the small network of few-shot learning.
 
-To add one: a card here, and a row of the same name in `networks.NETWORKS`.
+To add one: a card here, and a row of the same name in `networks.NETWORKS`; for a transformer, in
+`transformer_cards` and `transformers.TRANSFORMERS`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from harness.api import (
     WeightFile,
     hookimpl,
 )
+from harness_vision.transformer_cards import TRANSFORMER_CARDS
 
 if TYPE_CHECKING:
     from torch import nn
@@ -124,4 +126,4 @@ CARDS = {
 @hookimpl
 def harness_backbones() -> Iterable[BackboneSpec]:
     """Return the cards of all backbones."""
-    return list(CARDS.values())
+    return [*CARDS.values(), *TRANSFORMER_CARDS.values()]

@@ -10,6 +10,8 @@ import pytest
 import torch
 from harness_vision import CARDS, harness_backbones
 from harness_vision.networks import NETWORKS
+from harness_vision.transformer_cards import TRANSFORMER_CARDS
+from harness_vision.transformers import TRANSFORMERS
 from torch import Tensor, nn
 from torchvision import models
 
@@ -46,8 +48,8 @@ def maps(module: nn.Module, images: Tensor) -> Tensor:
 def test_the_hook_returns_one_card_per_network():
     names = [card.name for card in harness_backbones()]
 
-    assert names == list(NETWORKS)
-    assert names == list(CARDS)
+    assert names == [*NETWORKS, *TRANSFORMERS]
+    assert names == [*CARDS, *TRANSFORMER_CARDS]
 
 
 @every_card
@@ -262,7 +264,7 @@ def test_conv4_refuses_images_that_would_vanish():
 
 
 def test_reading_the_cards_loads_no_library():
-    heavy = ("torch", "numpy", "torchvision", "pretrainedmodels", "pyarrow", "duckdb")
+    heavy = ("torch", "numpy", "torchvision", "pretrainedmodels", "timm", "pyarrow", "duckdb")
     code = f"import sys, harness_vision; print([m for m in {heavy} if m in sys.modules])"
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
