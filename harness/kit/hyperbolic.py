@@ -26,6 +26,7 @@ DENOMINATOR = 1e-5  # added to the Möbius denominator
 SMALLEST_NORM = 1e-5  # a shorter vector is divided by this instead of by its norm
 BOUNDARY = 1e-3  # no point lies closer than this to the edge of the ball of radius 1
 LARGEST_TANH = 15.0
+LARGEST_ARTANH = 1 - 1e-5
 CLIP_SHIFT = 1e-5  # added to a norm before it is compared with the clipping radius
 
 
@@ -137,10 +138,14 @@ class PoincareBall:
         of_x = products.diagonal() if same else _square(x).squeeze(-1)
         of_y = of_x if same else _square(y).squeeze(-1)
         squared = of_x[:, None] + of_y - 2 * products
-        room = (1 - self.c * of_x)[:, None] * (1 - self.c * of_y) + self.c * squared
-        length = _root(squared * room) / (room + DENOMINATOR)
+        edge = (1 - self.c * of_x)[:, None] * (1 - self.c * of_y)
+        room = edge + self.c * squared
         root = math.sqrt(self.c)
-        return 2 / root * artanh(root * length)
+        length = root * _root(squared * room) / (room + DENOMINATOR)
+        with torch.no_grad():
+            # 1 - length^2, which near the edge of the ball is lost in a difference
+            rest = (room * (edge + 2 * DENOMINATOR) + DENOMINATOR**2) / (room + DENOMINATOR) ** 2
+        return 2 / root * artanh(length, rest)
 
     # --- the Klein model, and means -------------------------------------------------------------
 
@@ -207,13 +212,20 @@ def riemannian_gradient(points: Float[Tensor, "n d"], c: float) -> Float[Tensor,
     return _RiemannianGradient.apply(points, c)  # pyright: ignore[reportReturnType] - untyped
 
 
-def artanh(x: Tensor) -> Tensor:
+def artanh(x: Tensor, rest: Tensor | None = None) -> Tensor:
     """Return the inverse hyperbolic tangent of x, clamped to ±(1 - 1e-5).
 
     The gradient is that of the clamped value even outside, 1 / (1 - a^2), so that points which
     are too far apart still move.
+
+    Args:
+        x: Not below 0 where `rest` is given.
+        rest: 1 - x^2, for whoever knows it better than that difference.
     """
-    return _Artanh.apply(x)  # pyright: ignore[reportReturnType] - untyped
+    if rest is None:
+        clamped = x.detach().clamp(-LARGEST_ARTANH, LARGEST_ARTANH)
+        rest = (1 - clamped) * (1 + clamped)
+    return _Artanh.apply(x, rest)  # pyright: ignore[reportReturnType] - untyped
 
 
 def full_precision(x: Tensor) -> Tensor:
@@ -238,18 +250,19 @@ def _root(x: Float[Tensor, "n m"]) -> Float[Tensor, "n m"]:
 
 class _Artanh(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: FunctionCtx, x: Tensor) -> Tensor:
-        clamped = x.clamp(-1 + 1e-5, 1 - 1e-5)
-        ctx.save_for_backward(clamped)
-        return clamped.atanh()
+    def forward(ctx: FunctionCtx, x: Tensor, rest: Tensor) -> Tensor:
+        clamped = x.abs().clamp(max=LARGEST_ARTANH)
+        rest = rest.clamp(min=1 - LARGEST_ARTANH**2)
+        ctx.save_for_backward(rest)
+        return x.sign() * (clamped.log1p() - rest.log() / 2)
 
     @staticmethod
     @once_differentiable
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride] - torch's is untyped
         ctx: FunctionCtx, gradient: Tensor
-    ) -> Tensor:
-        (clamped,) = ctx.saved_tensors  # pyright: ignore[reportAttributeAccessIssue] - untyped
-        return gradient / (1 - clamped.square())
+    ) -> tuple[Tensor, None]:
+        (rest,) = ctx.saved_tensors  # pyright: ignore[reportAttributeAccessIssue] - untyped
+        return gradient / rest, None
 
 
 class _RiemannianGradient(torch.autograd.Function):

@@ -114,6 +114,17 @@ def test_float32_distances_are_those_of_float64_to_rounding():
     assert ((found - exact).abs() / exact).max() < 2e-6
 
 
+def test_float32_distances_near_the_edge_are_those_of_float64_too():
+    ball = PoincareBall(0.1)
+    x, y = (ball.project(features(40, 16, seed=seed, scale=9).float()) for seed in (0, 1))
+
+    found = ball.distances(x, y)
+
+    exact = ball.distances(x.double(), y.double())
+    assert exact.max() > 30  # beyond what 1 - a^2 in float32 can tell
+    assert ((found - exact).abs() / exact).max() < 2e-5
+
+
 @given(
     c=st.sampled_from([0.05, 0.1, 1.0]),
     seed=st.integers(0, 10_000),
