@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
 from harness.errors import HarnessError
 
@@ -241,6 +241,17 @@ TORCH = Backend("torch")
 # --- what a card's `build` is given -----------------------------------------------------------
 
 
+@runtime_checkable
+class LossBuilder(Protocol):
+    """Builds another registered loss, for a loss that adds something to it."""
+
+    def __call__(
+        self, name: str, params: Mapping[str, Any], context: BuildContext, /
+    ) -> LossParts:
+        """Return the loss; HarnessError where its name or a parameter is unknown."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class BuildContext:
     """Facts a loss or a miner may depend on when it is built.
@@ -254,6 +265,7 @@ class BuildContext:
         num_samples: N, the number of training rows; None when unknown.
         batch_size: B; None when unknown.
         total_epochs: Budget of the run; None when unknown.
+        build_loss: Builds another registered loss; None where no registry is at hand.
     """
 
     num_classes: int = 2
@@ -264,6 +276,7 @@ class BuildContext:
     num_samples: int | None = None
     batch_size: int | None = None
     total_epochs: int | None = None
+    build_loss: LossBuilder | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from harness.data.splits import TrainLabels, assign, training_labels
 from harness.errors import HarnessError
 from harness.execute.events import ExecutionOptions
 from harness.plan import Chosen, Run
+from harness.registry.building import loss_builder
 from harness.seeding import derive_seed, torch_generator
 from harness.specs import BackboneSpec
 from harness.training.encoder import Encoder, build_encoder
@@ -52,6 +53,7 @@ class Assembled:
         device: Where the learner lives.
         backend: What ranks.
         memory: Bytes a ranking may use above the embeddings.
+        compiled: Whether torch compiles the backbone.
     """
 
     table: SampleTable
@@ -63,6 +65,7 @@ class Assembled:
     device: torch.device
     backend: Backend
     memory: int
+    compiled: bool
 
 
 def resolve_device(name: str) -> torch.device:
@@ -136,6 +139,8 @@ def assemble(
         device=device,
         generators=streams,
     )
+    if options.compile:
+        learner.encoder.backbone.compile()  # in place: names in checkpoints stay as they are
     return Assembled(
         table=table,
         split=split,
@@ -146,6 +151,7 @@ def assemble(
         device=device,
         backend=options.backend,
         memory=options.memory,
+        compiled=options.compile,
     )
 
 
@@ -215,6 +221,7 @@ def _build_context(run: Run, labels: TrainLabels, generator: Generator) -> Build
         num_samples=len(labels.labels),
         batch_size=run.protocol.training.batch_size,
         total_epochs=run.protocol.training.epochs,
+        build_loss=loss_builder(),
     )
 
 

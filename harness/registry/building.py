@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields, replace
 from functools import cache
 from typing import Any
 
-from harness.contracts import BackboneContext, BuildContext, DataContext, SamplerContext
+from harness.contracts import (
+    BackboneContext,
+    BuildContext,
+    DataContext,
+    LossBuilder,
+    LossParts,
+    SamplerContext,
+)
 from harness.errors import HarnessError, did_you_mean
 from harness.registry.discovery import discover
 from harness.registry.lookup import Entry, Registry, check_kind, params
@@ -46,7 +53,19 @@ def build_component(
     else:
         entry = registry.get(checked, name)
         resolved = params(entry, values)
-    return entry.card.build(resolved, _context(entry, context, context_fields))
+    made = _context(entry, context, context_fields)
+    if isinstance(made, BuildContext) and made.build_loss is None:
+        made = replace(made, build_loss=loss_builder(lambda: registry))
+    return entry.card.build(resolved, made)
+
+
+def loss_builder(registry: Callable[[], Registry] = installed) -> LossBuilder:
+    """Return what builds a registered loss by name; the registry is asked for when it does."""
+
+    def build(name: str, values: Mapping[str, Any], context: BuildContext, /) -> LossParts:
+        return build_component(registry(), "loss", name, values, context, {})
+
+    return build
 
 
 def _context(entry: Entry, given: Any, wanted: Mapping[str, object]) -> object | None:  # noqa: ANN401

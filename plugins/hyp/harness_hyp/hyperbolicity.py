@@ -43,6 +43,8 @@ class Hyperbolicity(NamedTuple):
 class _Side(Protocol):
     @property
     def values(self) -> Tensor: ...
+    @property
+    def sample_ids(self) -> Tensor: ...
 
 
 @runtime_checkable
@@ -72,7 +74,8 @@ def delta_hyperbolicity(ranking: _Ranked, *, num_points: int, num_draws: int) ->
     The authors take training features of the backbone (`evaluation.layer: features`); delta of
     embeddings tells what the head made of them.
     """
-    values = ranking.query.values
+    # in the order of their ids, so that draws and base do not depend on the order of the queries
+    values = ranking.query.values[ranking.query.sample_ids.argsort()]
     if len(values) <= num_points:
         return float(hyperbolicity(values).relative_delta)
     found = [

@@ -246,7 +246,8 @@ def test_batches_that_cannot_be_filled_are_refused(settings, problem):
 
 
 def metric(values: torch.Tensor, *, num_points: int = 500, num_draws: int = 3) -> float:
-    ranking = SimpleNamespace(query=SimpleNamespace(values=values))
+    side = SimpleNamespace(values=values, sample_ids=torch.arange(len(values)))
+    ranking = SimpleNamespace(query=side)
     return delta_hyperbolicity(ranking, num_points=num_points, num_draws=num_draws)
 
 
