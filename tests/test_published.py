@@ -171,3 +171,23 @@ def test_direction_regularisation(
     assert (training["batch_size"], values["sampler.m"]) == (batch, m)
     assert training["optimizer"] == optimizer
     assert training["batchnorm"] == {"statistics": "train", "affine": "train", "momentum": 0.9}
+
+
+@pytest.mark.parametrize("backbone", ["vit_s16", "deit_s16_distilled", "dino_vits16"])
+@pytest.mark.parametrize(
+    ("data", "m", "batch", "epochs"),
+    [("cub", 9, 900, 50), ("cars", 9, 882, 300), ("sop", 2, 900, 200), ("inshop", 2, 900, 400)],
+)
+@pytest.mark.parametrize(("suffix", "c", "tau"), [("", 0.1, 0.2), ("_sphere", 0, 0.1)])
+def test_hyp(  # noqa: PLR0913 - a table
+    *, data: str, backbone: str, suffix: str, m: int, batch: int, epochs: int, c: float, tau: float
+):
+    values = values_of("hyp", f"{data}_{backbone}{suffix}")
+
+    training = values["training"]
+    rate = 1e-5 if backbone == "dino_vits16" else 3e-5
+    assert (values["loss.c"], values["loss.tau"], values["loss.clip_radius"]) == (c, tau, 2.3)
+    assert (values["sampler.m"], training["batch_size"], training["epochs"]) == (m, batch, epochs)
+    assert training["optimizer"] == {"name": "AdamW", "lr": rate, "weight_decay": 0.01}
+    assert training["clip"] == {"norm": 3}
+    assert (values["backbone.name"], values["head.dim"]) == (backbone, 128)

@@ -71,7 +71,7 @@ def test_all_five_code_bases_are_there():
     methods = {planned(command).loss.card.name.partition("_")[0] for command in COMMANDS}
 
     assert protocols == {"conventional", "rdml"}
-    assert methods == {"hist", "proxy", "dr", "rdml"}
+    assert methods == {"hist", "proxy", "dr", "rdml", "hyp"}
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -100,7 +100,14 @@ def test_a_command_of_the_page_rehearses_in_seconds(harness, data: Path, command
 
 HEADLINES = [
     next(command for command in COMMANDS if word in command)
-    for word in ("hist/", "proxy_anchor/", "proxy_isa/cars", "dr_triplet/", "rdml_margin/")
+    for word in (
+        "hist/",
+        "proxy_anchor/",
+        "proxy_isa/cars",
+        "dr_triplet/",
+        "rdml_margin/",
+        "hyp/",
+    )
 ]
 
 

@@ -15,6 +15,7 @@ from harness.api import (
     MetricSpec,
     NoParams,
     Params,
+    RecipeSpec,
     ReplaySpec,
     Sampler,
     SamplerContext,
@@ -125,6 +126,9 @@ def harness_losses() -> list[LossSpec]:
             params=HypParams,
             build=build_hyp,
             min_per_class=2,
+            expected_failures={
+                "order_of_the_batch_does_not_matter": "the n-th images of all classes are compared"
+            },
         )
     ]
 
@@ -139,6 +143,7 @@ def harness_samplers() -> list[SamplerSpec]:
             paper=PAPER,
             params=HypClassesParams,
             build=build_hyp_classes,
+            images_per_class="m",
         )
     ]
 
@@ -184,3 +189,11 @@ def harness_replays() -> list[ReplaySpec]:
         ReplaySpec(name=name, summary=summary, build=partial(_build_replay, name))
         for name, summary in REPLAYS.items()
     ]
+
+
+@hookimpl
+def harness_recipes() -> list[RecipeSpec]:
+    """Return the published settings, in the ball and on the sphere."""
+    from harness_hyp.published import cards
+
+    return cards()
