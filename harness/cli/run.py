@@ -35,6 +35,7 @@ MOST_WORKERS = 8
     help="Which runs to do when some are finished.",
 )
 @click.option("--threads", type=click.IntRange(1, 1024), metavar="N", help="CPU threads of torch.")
+@click.option("--compile", is_flag=True, help="Let torch compile the backbone; see the docs.")
 @click.option("--download", is_flag=True, help="Fetch data or weights that are missing.")
 @click.option("--save-embeddings", is_flag=True, help="Keep the test embeddings of each run.")
 @click.option("--fail-fast", is_flag=True, help="Stop after the first failed run.")

@@ -30,6 +30,8 @@ class ExecutionOptions:
         save_embeddings: Keep the test embeddings of each run.
         threads: Of torch on the CPU; None leaves torch's choice. It belongs to the machine: two
             thread counts may differ in the last bits.
+        compile: Let torch compile the backbone. Like `threads` it may change the last bits, so
+            the row says it.
         backend: What ranks.
         memory: Bytes a ranking may use above the embeddings.
         fail_fast: Stop after the first failed run.
@@ -43,6 +45,7 @@ class ExecutionOptions:
     existing: Existing = "only-missing"
     save_embeddings: bool = False
     threads: int | None = None
+    compile: bool = False
     backend: Backend = TORCH
     memory: int = DEFAULT_MEMORY
     fail_fast: bool = False

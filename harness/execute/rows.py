@@ -78,6 +78,7 @@ def finished(attempt: Attempt, parts: Assembled, result: Result) -> RunRow:
         num_gallery=len(parts.split.gallery),
         num_lone_queries=result.ranking.num_lone,
         backend=result.ranking.backend,
+        compiled=parts.compiled,
     )
 
 

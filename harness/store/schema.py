@@ -133,6 +133,7 @@ class RunRow:
     backend: Annotated[
         str | None, Column(TEXT, "What found the neighbours; it changes no result.")
     ] = None
+    compiled: Annotated[bool | None, Column(FLAG, "torch compiled the backbone.")] = None
 
     device: Annotated[str, Column(TEXT, "cpu, cuda, …")]
     device_name: Annotated[str | None, Column(TEXT, "Model of the processor or GPU.")] = None

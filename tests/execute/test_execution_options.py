@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 import harness
+from harness.execute import ExecutionOptions
+from harness.execute.assembly import assemble, open_table
 
 
 def rows(store, table):
@@ -27,6 +32,36 @@ def twice(toy, plan, execute, store):
         return rows(store, "runs")
 
     return go
+
+
+@pytest.mark.slow
+def test_a_compiled_backbone_gives_the_same_numbers_but_for_rounding(twice, store):
+    plain, other = twice(compile=True)
+
+    assert (plain["compiled"], other["compiled"]) == (False, True)
+    assert plain["run_key"] == other["run_key"]
+    expected = measured(store, plain)
+    assert measured(store, other) == pytest.approx(expected, abs=0.02)
+    assert {name: value for name, value in expected.items() if name[1] == 0} == pytest.approx(
+        {name: value for name, value in measured(store, other).items() if name[1] == 0}, abs=1e-3
+    )
+
+
+def test_a_run_asked_to_compile_asks_torch_to_and_keeps_its_checkpoint_names(
+    toy, plan, registry, tmp_path
+):
+    (run,) = plan(toy(training__epochs=1), "pml:contrastive")
+    options = ExecutionOptions(data_root=tmp_path, compile=True)
+    table = open_table(run, options)
+
+    parts = assemble(run, table, device=torch.device("cpu"), options=options)
+
+    backbone = parts.learner.encoder.backbone
+    plain = assemble(
+        run, table, device=torch.device("cpu"), options=replace(options, compile=False)
+    )
+    assert backbone._compiled_call_impl is not None  # noqa: SLF001 - torch offers no other sign
+    assert backbone.state_dict().keys() == plain.learner.encoder.backbone.state_dict().keys()
 
 
 def measured(store, attempt):
