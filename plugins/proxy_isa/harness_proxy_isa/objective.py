@@ -165,7 +165,11 @@ class ProxyIsaObjective(nn.Module):
         loss = loss + sums["neg_term_sum"] / sums["neg_weight_sum"]
         if self.training:
             true_cosine = cosine.detach().gather(1, labels[:, None]).squeeze(1)
-            kept = true_cosine >= band.lower[labels] if filter_on else torch.ones_like(labels) > 0
+            kept = (
+                true_cosine >= band.lower[labels]
+                if filter_on
+                else torch.ones_like(labels, dtype=torch.bool)
+            )
             self._update(embeddings.detach(), labels, kept, proxies.detach(), memory_on=memory_on)
         return {"loss": loss, **sums}
 
