@@ -191,3 +191,46 @@ def test_hyp(  # noqa: PLR0913 - a table
     assert training["optimizer"] == {"name": "AdamW", "lr": rate, "weight_decay": 0.01}
     assert training["clip"] == {"norm": 3}
     assert (values["backbone.name"], values["head.dim"]) == (backbone, 128)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "rates"),
+    [
+        ("resnet50", (1e-4, 6e-4)),
+        ("vit_s16", (1e-5, 1e-5)),
+        ("deit_s16_distilled", (1e-5, 1e-5)),
+        ("dino_vits16", (5e-6, 5e-6)),
+    ],
+)
+@pytest.mark.parametrize(
+    ("data", "large", "decay", "epochs", "warm", "steps"),
+    [
+        ("cub", False, 1e-2, 100, 1, {"every": 5, "gamma": 0.5}),
+        ("cars", False, 1e-2, 100, 1, {"every": 10, "gamma": 0.5}),
+        ("sop", True, 1e-4, 150, 5, {"every": 25, "gamma": 0.3}),
+        ("inshop", True, 1e-4, 150, 5, {"every": 20, "gamma": 0.3}),
+    ],
+)
+def test_hier(  # noqa: PLR0913 - a table
+    *,
+    data: str,
+    backbone: str,
+    rates: tuple[float, float],
+    large: bool,
+    decay: float,
+    epochs: int,
+    warm: int,
+    steps: dict[str, float],
+):
+    values = values_of("hier", f"{data}_{backbone}")
+
+    training = values["training"]
+    adam = {"name": "AdamW", "lr": rates[large], "weight_decay": decay, "options": {"eps": 1e-4}}
+    assert training["optimizer"] == adam
+    assert (training["batch_size"], training["epochs"]) == (180, epochs)
+    assert training["warmup"] == {"epochs": warm, "inside_budget": True, "backbone": "lr_0"}
+    cnn = backbone == "resnet50"
+    assert training.get("schedule") == (steps if cnn else None)
+    assert training.get("head_lr_scale", 1) == (100 if large and not cnn else 1)
+    assert (values["loss.lambda1"], values["loss.lambda2"], values["loss.topk"]) == (1, 0.5, 20)
+    assert (values["sampler.name"], values["sampler.m"]) == ("ipc", 2)

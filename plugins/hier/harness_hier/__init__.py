@@ -14,6 +14,7 @@ from harness.api import (
     LossSpec,
     NoParams,
     Params,
+    RecipeSpec,
     ReplaySpec,
     Sampler,
     SamplerContext,
@@ -289,6 +290,7 @@ def harness_losses() -> list[LossSpec]:
             expected_failures={
                 "order_of_the_batch_does_not_matter": "triplets and noise are drawn row by row"
             },
+            check_params={"num_proxies": 24, "triplets_per_anchor": 4, "topk": 6},
         ),
         *_CARDS,
     ]
@@ -341,3 +343,11 @@ def harness_replays() -> list[ReplaySpec]:
         ReplaySpec(name=name, summary=summary, build=partial(_build_replay, name))
         for name, summary in REPLAYS.items()
     ]
+
+
+@hookimpl
+def harness_recipes() -> list[RecipeSpec]:
+    """Return the settings of the published scripts."""
+    from harness_hier.published import cards
+
+    return cards()
