@@ -84,6 +84,9 @@ def test_layout_and_type_of_the_input_do_not_matter():
         (torch.from_numpy(values).T.contiguous().T, labels),
         (values.astype(np.float64), labels),
         (values.tolist(), labels),
+        (values.astype(">f4"), labels.astype(">i8")),
+        (values.astype(np.longdouble), labels),
+        (np.broadcast_to(values, values.shape), np.broadcast_to(labels, labels.shape)),
     ):
         assert evaluate(given, classes) == expected
 
@@ -95,6 +98,15 @@ def test_a_gallery_apart_leaves_nothing_out():
 
     assert scores.ranking.num_lone == 0
     assert scores.ranking.num_relevant.tolist() == [3, 3, 3, 2, 2, 1]
+
+
+def test_queries_of_a_class_that_the_gallery_lacks_are_lone_and_counted():
+    scores = evaluate(
+        LINE, CLASSES, gallery=LINE[:3], gallery_labels=CLASSES[:3], metrics=["precision_at_1"]
+    )
+
+    assert scores == {"precision_at_1": 1.0}
+    assert scores.ranking.num_lone == 3
 
 
 @pytest.mark.parametrize(
@@ -114,6 +126,9 @@ def test_a_gallery_apart_leaves_nothing_out():
         pytest.param({"metrics": ["map_at_rr"]}, "map_at_rr", id="unknown-metric"),
         pytest.param({"metrics": []}, "no metric", id="no-metric"),
         pytest.param({"metrics": "map_at_r"}, "sequence of names", id="text-metrics"),
+        pytest.param(
+            {"gallery": LINE[:0], "gallery_labels": []}, "the set is empty", id="empty-gallery"
+        ),
         pytest.param({"gallery": LINE}, "given together", id="gallery-without-labels"),
         pytest.param({"distance": "dot"}, "unknown distance 'dot'", id="distance"),
     ],
