@@ -69,6 +69,7 @@ class ComponentSpec:
         params: The model that checks this component's parameters.
         build: Called as `build(params, context)`; imports what it needs.
         expected_failures: Conformance checks that the component cannot pass, each with the reason.
+        check_params: Parameters it is checked with, where defaults are missing or need long.
     """
 
     kind: ClassVar[Kind]
@@ -79,6 +80,7 @@ class ComponentSpec:
     paper: str = ""
     params: type[Params] = NoParams
     expected_failures: Mapping[str, str] = field(default_factory=dict[str, str])
+    check_params: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

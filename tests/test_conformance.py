@@ -1,29 +1,34 @@
-"""Every registered loss and miner passes the checks that plugins of others are held to."""
+"""Every registered component passes the checks that plugins of others are held to."""
+
+from functools import cache
 
 import pytest
 
 from harness.registry import Entry, discover
-from harness.testing.conformance import check_loss, check_miner
+from harness.testing.conformance import CHECKS, Report, check_all
 
 REGISTRY = discover()
 
-# Why a loss cannot pass a check; a reason that no longer holds is a failure, too.
-EXPECTED_FAILURES = {
-    "npairs": {"order_of_the_batch_does_not_matter": "takes the first pair of each class"},
-    "nca": {"singletons_give_a_finite_loss_or_an_error": "the library's mean of no losses is NaN"},
-}
+
+@cache
+def reports(kind: str) -> dict[str, Report]:
+    """Check all components of a kind at once: losses share the processes they need."""
+    entries = REGISTRY.entries(kind)
+    found = check_all(entry.card for entry in entries)
+    return dict(zip([entry.qualified for entry in entries], found, strict=True))
 
 
-@pytest.mark.parametrize("entry", REGISTRY.entries("loss"), ids=lambda entry: entry.qualified)
+@pytest.mark.parametrize("entry", REGISTRY.cards, ids=lambda e: f"{e.kind}-{e.qualified}")
 @pytest.mark.filterwarnings("ignore:Values of Tp or Tn")
-def test_loss_conforms(entry: Entry):
-    findings = check_loss(entry.card, expected_failures=EXPECTED_FAILURES.get(entry.name))
+def test_component_conforms(entry: Entry):
+    report = reports(entry.kind)[entry.qualified]
 
-    assert not findings, "\n".join(map(str, findings))
+    assert not report.findings, "\n".join(map(str, report.findings))
 
 
-@pytest.mark.parametrize("entry", REGISTRY.entries("miner"), ids=lambda entry: entry.qualified)
-def test_miner_conforms(entry: Entry):
-    findings = check_miner(entry.card)
+@pytest.mark.parametrize("entry", REGISTRY.cards, ids=lambda e: f"{e.kind}-{e.qualified}")
+def test_no_check_is_left_out_without_a_reason(entry: Entry):
+    report = reports(entry.kind)[entry.qualified]
 
-    assert not findings, "\n".join(map(str, findings))
+    assert tuple(outcome.check for outcome in report.outcomes) == CHECKS[entry.kind]
+    assert all(o.note for o in report.outcomes if o.status in {"skipped", "expected"})

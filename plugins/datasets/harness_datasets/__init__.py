@@ -164,6 +164,7 @@ FOLDER = DatasetSpec(
     name="folder",
     summary="A folder of your own: class/image.jpg, or train/class/image.jpg and test/….",
     params=FolderParams,
+    check_params={"path": "missing"},
     build=_folder,
     how_to_get="set dataset.params.path to the folder",
 )
@@ -171,6 +172,7 @@ CSV = DatasetSpec(
     name="csv",
     summary="A CSV file of your own with columns path, label and, if you like, part and id.",
     params=CsvParams,
+    check_params={"path": "missing"},
     build=_csv,
     how_to_get="set dataset.params.path to the file",
 )

@@ -27,6 +27,11 @@ OURS = frozenset(
 
 Size = Literal["num_classes", "embedding_dim"]
 
+PLAIN_TENSORS = {
+    "state_is_registered": "the library keeps constants as plain tensors and moves them itself"
+}
+GLOBAL_STREAM = {"draws_come_from_the_generator": "the library draws from torch's global stream"}
+
 
 class PmlParams(Params):
     """Base of all parameters here; checks are compiled when a model is first used."""
@@ -87,6 +92,7 @@ class PmlLoss:
         sizes: Arguments of the class that the run decides, and which fact of it each one is.
         takes_tuples: Whether a miner can choose what the loss sees.
         min_per_class: Images of one class without which it has no signal.
+        expected_failures: Conformance checks that the class does not pass, each with the reason.
     """
 
     name: str
@@ -97,6 +103,7 @@ class PmlLoss:
     sizes: Mapping[str, Size] = field(default_factory=dict[str, Size])
     takes_tuples: bool = True
     min_per_class: int = 2
+    expected_failures: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def card(self) -> LossSpec:
         """Return what the registry wants to know."""
@@ -109,6 +116,7 @@ class PmlLoss:
             takes=("pairs", "triplets") if self.takes_tuples else (),
             min_per_class=self.min_per_class,
             learnable=bool(self.sizes),
+            expected_failures=self.expected_failures,
         )
 
     def build(self, params: PmlParams, context: BuildContext) -> LossParts:
@@ -129,6 +137,7 @@ class PmlMiner:
         summary: One line.
         gives: What it selects.
         paper: Where it was published.
+        expected_failures: Conformance checks that the class does not pass, each with the reason.
     """
 
     name: str
@@ -137,6 +146,7 @@ class PmlMiner:
     summary: str
     gives: Literal["pairs", "triplets"]
     paper: str = ""
+    expected_failures: Mapping[str, str] = field(default_factory=dict[str, str])
 
     def card(self) -> MinerSpec:
         """Return what the registry wants to know."""
@@ -147,6 +157,7 @@ class PmlMiner:
             params=self.params,
             build=self.build,
             gives=self.gives,
+            expected_failures=self.expected_failures,
         )
 
     def build(self, params: PmlParams, context: BuildContext) -> Miner:

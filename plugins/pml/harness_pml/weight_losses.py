@@ -6,7 +6,14 @@ from typing import Annotated
 from pydantic import Field
 
 from harness.api import Search
-from harness_pml.cards import ComparedParams, PmlLoss, PmlParams, Size, WeightParams
+from harness_pml.cards import (
+    PLAIN_TENSORS,
+    ComparedParams,
+    PmlLoss,
+    PmlParams,
+    Size,
+    WeightParams,
+)
 
 # Search intervals are those of "A Metric Learning Reality Check" where it has one.
 SIZES: Mapping[str, Size] = {"num_classes": "num_classes", "embedding_size": "embedding_dim"}
@@ -104,6 +111,7 @@ WEIGHT_LOSSES = (
         paper="arXiv:1703.07464",
         sizes=SIZES,
         min_per_class=1,
+        expected_failures=PLAIN_TENSORS,
     ),
     PmlLoss(
         name="normalized_softmax",
@@ -149,6 +157,7 @@ WEIGHT_LOSSES = (
         paper="arXiv:1612.02295",
         sizes=SIZES,
         min_per_class=1,
+        expected_failures=PLAIN_TENSORS,
     ),
     PmlLoss(
         name="sphereface",
@@ -158,6 +167,7 @@ WEIGHT_LOSSES = (
         paper="arXiv:1704.08063",
         sizes=SIZES,
         min_per_class=1,
+        expected_failures=PLAIN_TENSORS,
     ),
     PmlLoss(
         name="p2s_grad",

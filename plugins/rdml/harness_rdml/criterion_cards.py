@@ -87,6 +87,9 @@ TRIPLET_CRITERIA = (
         takes=("triplets",),
         mining_required=True,
         min_per_class=2,
+        expected_failures={
+            "order_of_the_batch_does_not_matter": "fourth images are drawn by their place"
+        },
     ),
 )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -105,8 +105,27 @@ def _from_miners(name: str) -> Callable[[Params, BuildContext], Miner]:
     return build
 
 
+OWN_POSITIVE = dict.fromkeys(
+    (
+        "uneven_classes_give_valid_tuples_or_an_error",
+        "singletons_give_valid_tuples_or_an_error",
+    ),
+    "as published: an anchor without a partner is its own positive",
+)
+
+
+def _on_purpose(reason: str, *checks: str) -> dict[str, str]:
+    """Return the declaration that a miner selects what others call invalid."""
+    return dict.fromkeys(("tuples_are_valid", *checks), reason)
+
+
 def _triplets(
-    name: str, class_name: str, summary: str, params: type[Params] = NoParams, paper: str = PAPER
+    name: str,
+    class_name: str,
+    summary: str,
+    params: type[Params] = NoParams,
+    paper: str = PAPER,
+    **facts: Any,  # noqa: ANN401 - fields of the card
 ) -> MinerSpec:
     return MinerSpec(
         name=f"rdml_{name}",
@@ -115,6 +134,7 @@ def _triplets(
         params=params,
         build=_from_miners(class_name),
         gives="triplets",
+        **facts,
     )
 
 
@@ -146,12 +166,18 @@ MINERS = (
         "A random positive and a negative drawn evenly over its distance",
         DistanceParams,
         DISTANCE_WEIGHTED,
+        expected_failures=OWN_POSITIVE,
     ),
     _triplets(
         "rho_distance",
         "RhoDistanceMiner",
         "As rdml_distance, but at times an image of the anchor's class is pushed away",
         RhoDistanceParams,
+        expected_failures=_on_purpose(
+            "at times the anchor is its own positive and its class is pushed away",
+            "uneven_classes_give_valid_tuples_or_an_error",
+            "one_class_gives_valid_tuples_or_an_error",
+        ),
     ),
     _triplets(
         "parametric",
@@ -165,8 +191,21 @@ MINERS = (
         "RandomDistanceMiner",
         "rdml_distance after a permutation of the labels",
         DistanceParams,
+        expected_failures=_on_purpose(
+            "labels are permuted on purpose", "uneven_classes_give_valid_tuples_or_an_error"
+        ),
     ),
-    _triplets("intra_random", "IntraRandomMiner", "Three random images of one random class"),
+    _triplets(
+        "intra_random",
+        "IntraRandomMiner",
+        "Three random images of one random class",
+        expected_failures=_on_purpose(
+            "negatives are of the anchor's class on purpose",
+            "uneven_classes_give_valid_tuples_or_an_error",
+            "one_class_gives_valid_tuples_or_an_error",
+            "singletons_give_valid_tuples_or_an_error",
+        ),
+    ),
     _pairs(
         "npair",
         "NPairMiner",
