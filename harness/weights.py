@@ -6,31 +6,20 @@ can ask whether a file is here; `harness.kit.initial_weights` reads one.
 
 from __future__ import annotations
 
-import hashlib
-import http.client
-import logging
 import os
-import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
-from urllib.error import HTTPError, URLError
+from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
-from urllib.request import Request, urlopen
 
+from harness.download import Patience, Promise, ReportProgress, download, file_digest
 from harness.errors import HarnessError, MissingDataError, did_you_mean
 
 if TYPE_CHECKING:
     from harness.contracts import BackboneContext
     from harness.specs import WeightFile
 
-logger = logging.getLogger(__name__)
-
-ReportProgress = Callable[[int, int | None], None]
-"""Called with the bytes received and the bytes expected, None when the server does not say."""
-
 NO_WEIGHTS = "none"
-PIECE = 1 << 20  # bytes
 
 
 # --- where a file is ----------------------------------------------------------------------------
@@ -165,8 +154,7 @@ def _places(file: WeightFile, folder: Path | None) -> tuple[Path, Path]:
 
 def _sha256(path: Path) -> str:
     try:
-        with path.open("rb") as handle:
-            return hashlib.file_digest(handle, "sha256").hexdigest()
+        return file_digest(path)
     except OSError as error:
         raise HarnessError(f"cannot read {path}: {error.strerror}") from error
 
@@ -174,102 +162,25 @@ def _sha256(path: Path) -> str:
 # --- fetching -----------------------------------------------------------------------------------
 
 
-class Piece(NamedTuple):
-    """Some bytes of a download, and how many all of it has (None when unknown)."""
-
-    data: bytes
-    total: int | None
-
-
 def fetch(
     file: WeightFile,
     folder: Path | None = None,
     *,
     progress: ReportProgress | None = None,
-    timeout: float = 30.0,
+    patience: Patience | None = None,
 ) -> Path:
-    """Download a weight file; the folder holds all of it afterwards, or nothing.
+    """Download a weight file; the folder holds all of it afterwards, or what has come of it.
 
     Args:
         file: Address and SHA-256, or the leading digits of it.
         folder: Where weight files are kept; None means `default_folder()`.
         progress: Told about the bytes received.
-        timeout: Longest silence of the server, in seconds.
+        patience: When the server is given up.
 
     Raises:
         HarnessError: The server does not give it, it is not what was promised, or it cannot be
             written.
     """
-    folder = folder or default_folder()
-    target = folder / file_name(file)
-    partial = folder / f".{target.name}.{secrets.token_hex(4)}.tmp"
-    logger.info("downloading %s to %s", file.url, target)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        digest = _save(partial, _pieces(file.url, timeout=timeout), progress)
-        if not digest.startswith(file.sha256.lower()):
-            raise HarnessError(
-                f"{file.url} is not the promised file: its SHA-256 begins with "
-                f"{digest[: len(file.sha256)]}, not with {file.sha256}",
-                hint="try again; if it stays so, a proxy or the server has changed the file",
-            )
-        partial.replace(target)
-    except OSError as error:  # of the disk; those of the network are HarnessErrors by now
-        raise HarnessError(
-            f"cannot write {target}: {error.strerror}",
-            hint="set HARNESS_WEIGHTS to a folder with space that you may write to",
-        ) from error
-    finally:
-        _remove(partial)
-    return target
-
-
-def _save(path: Path, pieces: Iterator[Piece], progress: ReportProgress | None) -> str:
-    """Write the pieces to a file that is on disk afterwards; return their SHA-256."""
-    digest = hashlib.sha256()
-    received = 0
-    with path.open("xb") as handle:
-        for piece in pieces:
-            handle.write(piece.data)
-            digest.update(piece.data)
-            received += len(piece.data)
-            if progress is not None:
-                progress(received, piece.total)
-        handle.flush()
-        os.fsync(handle.fileno())
-    return digest.hexdigest()
-
-
-def _remove(path: Path) -> None:
-    try:
-        path.unlink(missing_ok=True)
-    except OSError as error:  # the folder itself may be the trouble; its error is on its way
-        logger.debug("cannot remove %s: %s", path, error)
-
-
-def _pieces(url: str, *, timeout: float) -> Iterator[Piece]:
-    """Yield the content behind an address; every failure of the network is a HarnessError."""
-    if urlsplit(url).scheme not in {"http", "https"}:
-        raise HarnessError(f"{url} is not an http or https address")
-    # some hosts refuse the user agent of urllib
-    request = Request(url, headers={"User-Agent": "dml-harness"})  # noqa: S310 - checked above
-    try:
-        with urlopen(request, timeout=timeout) as response:  # noqa: S310
-            total = response.length
-            received = 0
-            while data := response.read(PIECE):
-                received += len(data)
-                yield Piece(data, total)
-    except HTTPError as error:
-        raise HarnessError(f"cannot download {url}: {error.code} {error.reason}") from error
-    except (URLError, OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", None) or error or type(error).__name__
-        raise HarnessError(
-            f"cannot download {url}: {reason}",
-            hint="check the network, or fetch the file on another machine",
-        ) from error
-    if total is not None and received != total:
-        raise HarnessError(
-            f"cannot download {url}: the connection ended after {received} of {total} bytes",
-            hint="try again",
-        )
+    target = (folder or default_folder()) / file_name(file)
+    promise = Promise(sha256=file.sha256)
+    return download([file.url], target, promise, progress=progress, patience=patience)

@@ -1,18 +1,16 @@
 from __future__ import annotations
 
-import errno
 import hashlib
-import http.server
-import os
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from harness.contracts import BackboneContext
+from harness.download import Patience
 from harness.errors import HarnessError, MissingDataError
 from harness.specs import WeightFile
+from harness.testing.site import Site, serving
 from harness.weights import (
     choose,
     default_folder,
@@ -26,72 +24,18 @@ from harness.weights import (
 
 CONTENT = bytes(range(256)) * 20_000  # 5 MB, several pieces
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
-
-
-class Site(http.server.ThreadingHTTPServer):
-    """A web server on this machine, and the paths it was asked for."""
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Answers)
-        self.asked: list[str] = []
-        self.stop = threading.Event()
-        self.address = f"http://127.0.0.1:{self.server_port}"
-
-    def file(self, name: str, sha256: str = SHA256[:8]) -> WeightFile:
-        return WeightFile(url=f"{self.address}/{name}", sha256=sha256)
-
-
-class Answers(http.server.BaseHTTPRequestHandler):
-    """The first word of a file's name says how it is answered."""
-
-    server: Site
-
-    def do_GET(self) -> None:
-        self.server.asked.append(self.path)
-        word = self.path[1:].partition("-")[0]
-        getattr(self, f"answer_{word}")()
-
-    def start(self, *headers: tuple[str, str], status: int = 200) -> None:
-        self.send_response(status)
-        for name, value in headers:
-            self.send_header(name, value)
-        self.end_headers()
-
-    def answer_good(self) -> None:
-        self.start(("Content-Length", str(len(CONTENT))))
-        self.wfile.write(CONTENT)
-
-    def answer_moved(self) -> None:
-        self.start(("Location", "/good-b.pth"), status=302)
-
-    def answer_unsized(self) -> None:
-        self.start()
-        self.wfile.write(CONTENT)
-
-    def answer_short(self) -> None:
-        self.start(("Content-Length", str(len(CONTENT))))
-        self.wfile.write(CONTENT[:1000])
-
-    def answer_silent(self) -> None:
-        self.start(("Content-Length", str(len(CONTENT))))
-        self.server.stop.wait(10)
-
-    def answer_absent(self) -> None:
-        self.send_error(404)
-
-    def log_message(self, *_: object) -> None:
-        pass
+IMPATIENT = Patience(timeout=0.3, attempts=2, pause=0.01)
 
 
 @pytest.fixture
-def server() -> Iterator[Site]:
-    with Site() as running:
-        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
+def site() -> Iterator[Site]:
+    with serving() as running:
+        running.put("net-1a2b.pth", CONTENT)
         yield running
-        running.stop.set()
-        running.shutdown()
-        thread.join()
+
+
+def weight_file(site: Site, name: str = "net-1a2b.pth", sha256: str = SHA256[:8]) -> WeightFile:
+    return WeightFile(url=f"{site.address}/{name}", sha256=sha256)
 
 
 @pytest.fixture(autouse=True)
@@ -104,102 +48,33 @@ def names_in(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-# --- fetching -----------------------------------------------------------------------------------
+# --- fetching: the tests of harness.download say the rest ---------------------------------------
 
 
-@pytest.mark.parametrize("name", ["good-a.pth", "moved-a.pth", "unsized-a.pth"])
-def test_a_fetched_file_is_whole_and_alone_in_its_folder(server: Site, tmp_path: Path, name: str):
+def test_a_fetched_file_is_whole_and_alone_in_its_folder(site: Site, tmp_path: Path):
     folder = tmp_path / "new" / "folder"
 
-    path = fetch(server.file(name), folder)
+    path = fetch(weight_file(site), folder)
 
-    assert path == folder / name
+    assert path == folder / "net-1a2b.pth"
     assert path.read_bytes() == CONTENT
-    assert names_in(folder) == [name]
+    assert names_in(folder) == [path.name]
 
 
-def test_progress_ends_at_the_size_the_server_promised(server: Site, tmp_path: Path):
-    seen: list[tuple[int, int | None]] = []
+def test_another_file_than_promised_is_refused_and_leaves_nothing(site: Site, tmp_path: Path):
+    with pytest.raises(HarnessError, match=f"{SHA256[:8]}, not with 0badc0de"):
+        fetch(weight_file(site, sha256="0badc0de"), tmp_path, patience=IMPATIENT)
 
-    fetch(server.file("good-a.pth"), tmp_path, progress=lambda *told: seen.append(told))
-
-    assert len(seen) > 1
-    assert seen == sorted(seen)
-    assert seen[-1] == (len(CONTENT), len(CONTENT))
+    assert names_in(tmp_path) == []
 
 
-def test_progress_has_no_total_when_the_server_gives_none(server: Site, tmp_path: Path):
-    seen: list[tuple[int, int | None]] = []
-
-    fetch(server.file("unsized-a.pth"), tmp_path, progress=lambda *told: seen.append(told))
-
-    assert seen[-1] == (len(CONTENT), None)
-
-
-@pytest.mark.parametrize(
-    ("name", "sha256", "match"),
-    [
-        pytest.param("absent-a.pth", SHA256, "404 Not Found", id="404"),
-        pytest.param("short-a.pth", SHA256, "after 1000 of 5120000 bytes", id="short"),
-        pytest.param("silent-a.pth", SHA256, "timed out", id="silent"),
-        pytest.param("good-a.pth", "0badc0de", f"{SHA256[:8]}, not with 0badc0de", id="other"),
-    ],
-)
-def test_a_failed_download_says_why_and_leaves_nothing(
-    server: Site, tmp_path: Path, name: str, sha256: str, match: str
-):
-    with pytest.raises(HarnessError, match=match) as caught:
-        fetch(server.file(name, sha256), tmp_path / "folder", timeout=0.3)
-
-    assert server.address in caught.value.message
-    assert names_in(tmp_path / "folder") == []
-
-
-def test_a_server_that_is_not_there_is_one_message(tmp_path: Path):
-    with pytest.raises(HarnessError, match="Connection refused") as caught:
-        fetch(WeightFile(url="http://127.0.0.1:9/a.pth", sha256=""), tmp_path)
-
-    assert "check the network" in str(caught.value.hint)
-
-
-def test_only_web_addresses_are_fetched(tmp_path: Path):
-    (tmp_path / "a.pth").touch()
-
-    with pytest.raises(HarnessError, match="not an http or https address"):
-        fetch(WeightFile(url=f"file://{tmp_path}/a.pth", sha256=""), tmp_path / "folder")
-
-
-def test_a_folder_that_is_a_file_is_one_message(server: Site, tmp_path: Path):
+def test_a_folder_that_is_a_file_is_one_message(site: Site, tmp_path: Path):
     (tmp_path / "taken").touch()
 
     with pytest.raises(HarnessError, match="cannot write") as caught:
-        fetch(server.file("good-a.pth"), tmp_path / "taken")
+        fetch(weight_file(site), tmp_path / "taken")
 
     assert "HARNESS_WEIGHTS" in str(caught.value.hint)
-
-
-def test_a_full_disk_is_one_message_and_leaves_nothing(
-    server: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    def full(descriptor: int) -> None:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-    monkeypatch.setattr(os, "fsync", full)
-
-    with pytest.raises(HarnessError, match="No space left on device"):
-        fetch(server.file("good-a.pth"), tmp_path / "folder")
-
-    assert names_in(tmp_path / "folder") == []
-
-
-def test_an_interrupted_download_leaves_nothing(server: Site, tmp_path: Path):
-    def interrupt(received: int, total: int | None) -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        fetch(server.file("good-a.pth"), tmp_path / "folder", progress=interrupt)
-
-    assert names_in(tmp_path / "folder") == []
 
 
 # --- finding ------------------------------------------------------------------------------------
@@ -260,14 +135,14 @@ def test_a_damaged_file_is_not_used(tmp_path: Path):
     assert "delete it" in str(caught.value.hint)
 
 
-def test_a_file_is_fetched_once(server: Site, tmp_path: Path):
-    file = server.file("good-a.pth")
+def test_a_file_is_fetched_once(site: Site, tmp_path: Path):
+    file = weight_file(site)
 
     first = require(file, tmp_path, download=True)
     second = require(file, tmp_path, download=True)
 
     assert first == second
-    assert server.asked == ["/good-a.pth"]
+    assert [asked.name for asked in site.asked] == ["net-1a2b.pth"]
 
 
 # --- what a protocol's `backbone.weights` means -------------------------------------------------
