@@ -14,7 +14,7 @@ and l = 0 where w = v. The term is the mean of l over all triplets, those with l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -22,11 +22,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
-from torch.nn import functional
 
 from harness.kit.pairs import same_class
 
-_AT_ONCE = 2**19  # entries of a (triplets, P) matrix that are worked on together
+_AT_ONCE = 2**18  # entries of a (triplets, P) matrix that are worked on together
+_SIGNS = 1, 1, -1  # of d_w - d_v in the three hinges
 
 
 class Triplet(NamedTuple):
@@ -118,14 +118,16 @@ def _draw_from(
 def gumbel_noise(
     num_triplets: int, num_proxies: int, *, like: Tensor, generator: torch.Generator
 ) -> NoiseOf:
-    """Return noise that is drawn slice by slice, in order."""
+    """Return noise -log(-log u) that is drawn slice by slice, in order."""
+    smallest = torch.finfo(like.dtype).tiny  # a uniform draw can be 0
 
     def draw(part: slice) -> Tensor:
         rows = len(range(*part.indices(num_triplets)))
-        exponential = torch.empty(rows, num_proxies, dtype=like.dtype, device=generator.device)
-        # an exponential draw can be 0 in float32, and its noise infinite
-        smallest = torch.finfo(like.dtype).tiny
-        return -exponential.exponential_(generator=generator).clamp_(min=smallest).log_()
+        # ten times as fast as an exponential draw on a CPU
+        uniform = torch.rand(
+            rows, num_proxies, dtype=like.dtype, device=generator.device, generator=generator
+        )
+        return uniform.clamp_(min=smallest).log_().neg_().log_().neg_()
 
     return lambda part: Noise(draw(part), draw(part))
 
@@ -141,20 +143,10 @@ def ancestor_term(
     A few triplets are worked on at a time, forward and backward, so no (T, P) matrix exists: the
     gradient with respect to `distances` is accumulated on the way forward.
     """
-    triplets, num_proxies = draws.triplets, distances.shape[1]
-    rows = max(1, _AT_ONCE // num_proxies)
-
-    def parts() -> Iterator[Callable[[Tensor], Tensor]]:
-        for start in range(0, len(triplets.first), rows):
-            part = slice(start, start + rows)
-            chosen = Triplet(*(index[part] for index in triplets))
-            noise = draws.noise(part)
-            yield lambda leaf, chosen=chosen, noise=noise: _sum_of_costs(
-                leaf, chosen, noise, tau=tau, margin=margin
-            )
-
-    total: Tensor = _SumOfParts.apply(distances, parts())  # pyright: ignore[reportAssignmentType]
-    return total / triplets.counts.sum().clamp(min=1)
+    total: Tensor = _SumOfCosts.apply(  # pyright: ignore[reportAssignmentType] - untyped
+        distances, draws, tau, margin
+    )
+    return total / draws.triplets.counts.sum().clamp(min=1)
 
 
 def ancestor_logits(
@@ -166,43 +158,20 @@ def ancestor_logits(
     return Noise(noise.pair - pair / tau, noise.triple - triple / tau)
 
 
-def _sum_of_costs(
-    distances: Tensor, triplets: Triplet, noise: Noise, *, tau: float, margin: float
-) -> Float[Tensor, ""]:
-    logits = ancestor_logits(distances, triplets, noise, tau=tau)
-    # d_w - d_v of a point is its distances times this
-    change = _one_hot(logits.pair) - _one_hot(logits.triple)
-    closer = [
-        functional.relu((distances[index] * (sign * change)).sum(1) + margin)
-        for index, sign in ((triplets.first, 1), (triplets.second, 1), (triplets.third, -1))
-    ]
-    differ = logits.pair.argmax(1) != logits.triple.argmax(1)
-    return (torch.stack(closer).sum(0) * (differ & triplets.counts)).sum()
-
-
-def _one_hot(logits: Float[Tensor, "t p"]) -> Float[Tensor, "t p"]:
-    """Return the one-hot of the largest logit, with the gradient of the softmax."""
-    soft = logits.softmax(1)
-    hard = torch.zeros_like(soft).scatter_(1, logits.argmax(1, keepdim=True), 1)
-    return hard - soft.detach() + soft
-
-
-class _SumOfParts(torch.autograd.Function):
-    """Sum scalars of one tensor, with the graph of one part alive at a time."""
+class _SumOfCosts(torch.autograd.Function):
+    """Sum l over all triplets."""
 
     @staticmethod
     def forward(
-        ctx: FunctionCtx, values: Tensor, parts: Iterable[Callable[[Tensor], Tensor]]
+        ctx: FunctionCtx, distances: Tensor, draws: Draws, tau: float, margin: float
     ) -> Tensor:
-        total, gradient = values.new_zeros(()), torch.zeros_like(values)
-        wanted: bool = ctx.needs_input_grad[0]  # pyright: ignore[reportAttributeAccessIssue]
-        for part in parts:
-            leaf = values.detach().requires_grad_(wanted)
-            with torch.set_grad_enabled(wanted):
-                value = part(leaf)
-            if wanted:
-                gradient += torch.autograd.grad(value, leaf)[0]
-            total += value.detach()
+        total, gradient = distances.new_zeros(()), torch.zeros_like(distances)
+        rows = max(1, _AT_ONCE // distances.shape[1])
+        for start in range(0, len(draws.triplets.first), rows):
+            part = slice(start, start + rows)
+            triplets = Triplet(*(index[part] for index in draws.triplets))
+            noise = draws.noise(part)
+            total += _add_costs(gradient, distances, triplets, noise, tau=tau, margin=margin)
         ctx.save_for_backward(gradient)
         return total
 
@@ -210,6 +179,52 @@ class _SumOfParts(torch.autograd.Function):
     @once_differentiable
     def backward(  # pyright: ignore[reportIncompatibleMethodOverride] - torch's is untyped
         ctx: FunctionCtx, gradient: Tensor
-    ) -> tuple[Tensor, None]:
-        (of_values,) = ctx.saved_tensors  # pyright: ignore[reportAttributeAccessIssue]
-        return gradient * of_values, None
+    ) -> tuple[Tensor, None, None, None]:
+        (of_distances,) = ctx.saved_tensors  # pyright: ignore[reportAttributeAccessIssue]
+        return gradient * of_distances, None, None, None
+
+
+def _add_costs(
+    gradient: Tensor,
+    distances: Tensor,
+    triplets: Triplet,
+    noise: Noise,
+    *,
+    tau: float,
+    margin: float,
+) -> Float[Tensor, ""]:
+    """Return the sum of l over some triplets and add its gradient to `gradient`."""
+    rows = [distances[index] for index in triplets[:3]]
+    pair = torch.maximum(rows[0], rows[1])
+    triple = torch.maximum(pair, rows[2])
+    soft_w = (noise.pair - pair / tau).softmax(1)
+    soft_v = (noise.triple - triple / tau).softmax(1)
+    w, v = soft_w.argmax(1, keepdim=True), soft_v.argmax(1, keepdim=True)
+
+    # a related point should be nearer to w than to v, the third one nearer to v than to w
+    costs = [
+        sign * (row.gather(1, w) - row.gather(1, v)) + margin
+        for row, sign in zip(rows, _SIGNS, strict=True)
+    ]
+    counted = (w != v) & triplets.counts[:, None]
+    active = [((cost > 0) & counted).to(distances.dtype) for cost in costs]
+    first, second, third = (hinge * sign for hinge, sign in zip(active, _SIGNS, strict=True))
+
+    # through w and v: dl/dw = -dl/dv = sum of the rows whose hinge is active, signed
+    pull = first * rows[0] + second * rows[1] + third * rows[2]
+    of_pair = _through_softmax(soft_w, pull).div_(-tau)
+    of_triple = _through_softmax(soft_v, pull).div_(tau)
+    # the gradient of a maximum goes to the larger one
+    of_third = torch.where(rows[2] > pair, of_triple, 0)
+    of_pair += of_triple.sub_(of_third)
+    of_first = torch.where(rows[0] >= rows[1], of_pair, 0)
+    dense = of_first, of_pair.sub_(of_first), of_third
+    for index, change, direct in zip(triplets[:3], dense, (first, second, third), strict=True):
+        change.scatter_add_(1, w, direct).scatter_add_(1, v, -direct)
+        gradient.index_add_(0, index, change)
+    return (torch.cat(costs) * torch.cat(active)).sum()
+
+
+def _through_softmax(soft: Float[Tensor, "t p"], value: Float[Tensor, "t p"]) -> Tensor:
+    """Return the gradient of the logits from the gradient of their softmax."""
+    return (value - (soft * value).sum(1, keepdim=True)).mul_(soft)

@@ -5,7 +5,7 @@ Shapes: B batch, N points, P hierarchical proxies, T triplets, D embedding.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -279,17 +279,19 @@ def supcon(case: Case, dtype: torch.dtype) -> Numbers:
 # --- the training around it ---------------------------------------------------------------------
 
 
+SCHEDULES: Mapping[str, Callable[..., Any]] = {"step": step_factors, "cosine": cosine_factors}
+
+
 def lr_schedule(case: Case, dtype: torch.dtype) -> Numbers:  # noqa: ARG001 - always float64
     """Factors of a schedule, and the learning rates of the four groups."""
     known = ("kind", "schedule_args", "base_lr", "batch_size_per_gpu", "world_size")
     refuse_unknown(case.params, (*known, "warmup_epochs", "fc_lr_scale"), what="params")
     params = case.params
-    schedules = {"step": step_factors, "cosine": cosine_factors}
-    if params["kind"] not in schedules:
+    if params["kind"] not in SCHEDULES:
         raise ReplayError(f"unknown schedule {params['kind']!r}")
     args = params["schedule_args"]
     counts = {"step_size", "epochs", "niter_per_ep"}
-    factors = schedules[params["kind"]](
+    factors = SCHEDULES[params["kind"]](
         **{name: value if name in counts else float(value) for name, value in args.items()}
     )
     rates = learning_rates(
