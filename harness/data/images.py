@@ -5,10 +5,13 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from harness.contracts import SampleTable
-from harness.data.transforms import Pipeline
+from harness.data.cache import PixelCache, Stamp
+from harness.data.transforms import Pipeline, pixels_of
 from harness.errors import HarnessError
 
 UNREADABLE = (
@@ -59,31 +62,40 @@ def about_image(error: HarnessError, table: SampleTable, row: int) -> HarnessErr
 
 
 class PreparedImages:
-    """Prepared images by row, kept in memory as long as there is room.
+    """Prepared images by row: uint8 arrays (H, W) or (H, W, 3).
 
-    The prefix of a pipeline draws nothing, so a kept image has the pixels that a new one would
-    have; small data sets are decoded once, larger ones keep what came first.
+    The prefix of a pipeline draws nothing, so kept pixels are those that a new preparation
+    would give. What the cache has no room for is prepared at each use.
     """
 
-    def __init__(self, table: SampleTable, pipeline: Pipeline, *, memory: int) -> None:
-        """Keep up to `memory` bytes of pixels; 0 keeps none."""
+    def __init__(
+        self, table: SampleTable, pipeline: Pipeline, *, cache: PixelCache | None
+    ) -> None:
+        """Keep pixels in `cache`; None keeps none."""
         self.table = table
         self.pipeline = pipeline
-        self._kept: dict[int, Image.Image] = {}
-        self._room = memory
+        self._cache = cache
 
-    def __getitem__(self, row: int) -> Image.Image:
-        """Return the prepared image of one row; callers must not change it."""
-        kept = self._kept.get(row)
+    def __getitem__(self, row: int) -> NDArray[np.uint8]:
+        """Return the prepared pixels of one row; callers must not change them.
+
+        Raises:
+            HarnessError: The image is unreadable or does not fit the pipeline.
+        """
+        if self._cache is None:
+            return self._prepare(row)
+        source = None if self.table.paths is None else image_path(self.table, row)
+        kept = self._cache.get(row, source)
         if kept is not None:
             return kept
+        stamp = Stamp.of(source)  # from before it is read: a file that changes is read again
+        pixels = self._prepare(row)
+        self._cache.put(row, pixels, stamp)
+        return pixels
+
+    def _prepare(self, row: int) -> NDArray[np.uint8]:
         opened = open_image(self.table, row)
         try:
-            image = self.pipeline.prepare(opened)
+            return pixels_of(self.pipeline.prepare(opened))
         except HarnessError as error:
             raise about_image(error, self.table, row) from error
-        size = image.width * image.height * len(image.getbands())
-        if size <= self._room:
-            self._room -= size
-            self._kept[row] = image
-        return image

@@ -7,13 +7,16 @@ named after the epoch, its sample id and how often the epoch has used it before.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 
 from harness.contracts import Sampler, SampleTable, Split
+from harness.data.cache import MEMORY, CachePlace
+from harness.data.caches import open_cache
 from harness.data.images import PreparedImages
+from harness.data.packing import PackedStrings
 from harness.data.reading import BatchReader, ImageBatch, Request, Rows
 from harness.data.splits import TrainLabels, training_labels
 from harness.data.transforms import Pipeline
@@ -21,9 +24,6 @@ from harness.data.workers import WorkerPool
 from harness.errors import HarnessError
 from harness.protocol import Transforms, TransformStep
 from harness.specs import Preprocessing
-
-MEMORY_BYTES = 256 * 2**20
-"""Most that the kept images of one pipeline (train, eval) take, all its workers together."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -112,7 +112,7 @@ def make_loaders(  # noqa: PLR0913 - one call per run, all by name
     eval_batch_size: int,
     workers: int = 0,
     device: str = "cpu",
-    memory: int = MEMORY_BYTES,
+    cache: CachePlace | None = MEMORY,
 ) -> Loaders:
     """Return the loaders of one run.
 
@@ -126,15 +126,17 @@ def make_loaders(  # noqa: PLR0913 - one call per run, all by name
         eval_batch_size: Images of an evaluation batch.
         workers: Processes that read images; 0 reads in this one. Never changes a batch.
         device: Where batches will go; for `cuda` they come in page-locked memory.
-        memory: Bytes of prepared images to keep for each of training and evaluation, shared out
-            among the workers. Never changes a batch.
+        cache: Where prepared images are kept for all workers together; None keeps none. Never
+            changes a batch.
     """
     pin = device.startswith("cuda") and torch.cuda.is_available()
-    share = memory // max(1, workers)
+    if table.paths is not None:
+        table = replace(table, paths=PackedStrings.of(table.paths))
 
     def reader(steps: Sequence[TransformStep]) -> BatchReader:
         pipeline = Pipeline.of(steps, preprocessing)
-        return BatchReader(PreparedImages(table, pipeline, memory=share), seed=seed)
+        images = PreparedImages(table, pipeline, cache=open_cache(table, pipeline, cache))
+        return BatchReader(images, seed=seed)
 
     train_reader = reader(transforms.train)
     pool = WorkerPool(train_reader, workers=workers, pin=pin, keep=True) if workers else None

@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from harness.data.images import PreparedImages, about_image
-from harness.data.transforms import pixels_of
+from harness.data.transforms import planes_of
 from harness.errors import HarnessError
 from harness.seeding import derive_seed
 
@@ -85,27 +85,27 @@ class BatchReader(Dataset["ImageBatch | HarnessError"]):
             HarnessError: An image is unreadable or does not fit the pipeline.
         """
         sample_ids = self._images.table.sample_id[request.rows].tolist()
-        pixels = [
-            self._pixels(row, request.epoch, sample_id, uses)
+        planes = [
+            self._planes(row, request.epoch, sample_id, uses)
             for row, sample_id, uses in zip(
                 request.rows.tolist(), sample_ids, request.uses, strict=True
             )
         ]
         return ImageBatch(
-            self._images.pipeline.tensors(pixels),
+            self._images.pipeline.tensors(planes),
             torch.from_numpy(request.labels),
             torch.from_numpy(request.sample_index),
         )
 
-    def _pixels(self, row: int, epoch: int, sample_id: int, uses: int) -> NDArray[np.uint8]:
-        image = self._images[row]
+    def _planes(self, row: int, epoch: int, sample_id: int, uses: int) -> NDArray[np.uint8]:
+        prepared = self._images[row]
         pipeline = self._images.pipeline
         if not pipeline.suffix:
-            return pixels_of(image)
+            return planes_of(prepared)
         # A row that a sampler repeats must not come as the same crop twice.
         repeat = (uses,) if uses else ()
         rng = Random(derive_seed(self._seed, "augment", epoch, sample_id, *repeat))  # noqa: S311
         try:
-            return pipeline.finish(image, rng)
+            return pipeline.finish(prepared, rng)
         except HarnessError as error:
             raise about_image(error, self._images.table, row) from error

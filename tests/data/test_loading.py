@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from harness.contracts import SampleTable
+from harness.data.cache import MEMORY, CachePlace
 from harness.data.images import PreparedImages
 from harness.data.loading import Loaders, make_loaders
 from harness.data.reading import BatchReader, ImageBatch, Request
@@ -51,7 +52,7 @@ def loaders_of(
     table: SampleTable,
     *batches: Sequence[int],
     workers: int = 0,
-    memory: int = 2**20,
+    cache: CachePlace | None = MEMORY,
     seed: int = 5,
     transforms: Transforms = RANDOM,
 ) -> Loaders:
@@ -64,7 +65,7 @@ def loaders_of(
         seed=seed,
         eval_batch_size=3,
         workers=workers,
-        memory=memory,
+        cache=cache,
     )
 
 
@@ -139,10 +140,13 @@ def test_an_epoch_left_early_does_not_reach_into_the_next(in_memory):
     assert equal(batches, list(loaders_of(in_memory).train(1)))
 
 
-@pytest.mark.parametrize("memory", [0, 2000, 2**20])
-def test_keeping_images_in_memory_does_not_change_a_batch(memory, on_disk):
+@pytest.mark.parametrize("cap", [1, 2000, 2**20])
+@pytest.mark.parametrize("workers", [0, 1, 2, 4])
+def test_neither_a_cache_nor_workers_change_a_batch(cap, workers, on_disk, tmp_path):
     rows = np.arange(16, 32)
-    loaders, fresh = loaders_of(on_disk, memory=memory), loaders_of(on_disk, memory=0)
+    place = CachePlace(tmp_path / "cache", cap)
+    loaders = loaders_of(on_disk, cache=place, workers=workers)
+    fresh = loaders_of(on_disk, cache=None)
 
     for epoch in (0, 1, 2):
         assert equal(list(loaders.train(epoch)), list(fresh.train(epoch)))
@@ -161,7 +165,9 @@ def test_kept_images_are_not_read_again(on_disk):
 
 
 def test_no_more_is_kept_than_there_is_room_for(on_disk):
-    loaders = loaders_of(on_disk, memory=25 * 20 * 3)  # one image after the resize to 25x20
+    loaders = loaders_of(
+        on_disk, cache=CachePlace(None, 25 * 20 * 3)
+    )  # one image after the resize to 25x20
     list(loaders.train(0))
     for file in on_disk.root.iterdir():
         file.unlink()
@@ -237,7 +243,7 @@ def test_an_image_that_does_not_fit_the_pipeline_is_named(on_disk):
 
 
 def test_a_reader_can_be_sent_to_a_process_that_is_no_fork(on_disk):
-    loaders = loaders_of(on_disk, memory=1000)
+    loaders = loaders_of(on_disk)
     list(loaders.train(0))
     rows = np.arange(3)
     request = Request(rows, rows, rows, 2, [0, 0, 1])
@@ -255,7 +261,7 @@ class Dying(BatchReader):
 
 
 def test_a_worker_that_dies_is_an_error_with_a_hint(in_memory):
-    images = PreparedImages(in_memory, Pipeline.of(RANDOM.eval, Preprocessing()), memory=0)
+    images = PreparedImages(in_memory, Pipeline.of(RANDOM.eval, Preprocessing()), cache=None)
     pool = WorkerPool(Dying(images, seed=0), workers=1, pin=False, keep=True)
     rows = np.arange(2)
 

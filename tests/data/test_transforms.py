@@ -16,7 +16,7 @@ from torchvision.transforms import functional as F  # noqa: N812 - its usual nam
 
 from harness import protocol
 from harness.data import steps as ours
-from harness.data.transforms import Pipeline, to_eight_bits
+from harness.data.transforms import Pipeline, pixels_of, to_eight_bits
 from harness.errors import HarnessError
 from harness.protocol import Transforms
 from harness.specs import Preprocessing
@@ -273,15 +273,15 @@ def test_a_batch_may_mix_grey_and_colour():
     grey, colour = photo(6, 5, mode="L"), photo(6, 5)
     rng = Random(0)
 
-    pixels = [pipeline.finish(pipeline.prepare(image), rng) for image in (grey, colour)]
-    batch = pipeline.tensors(pixels)
+    pixels = [pixels_of(pipeline.prepare(image)) for image in (grey, colour)]
+    batch = pipeline.tensors([pipeline.finish(array, rng) for array in pixels])
 
     assert torch.equal(batch[0], pipeline(grey, rng))
     assert torch.equal(batch[1], pipeline(colour, rng))
 
 
 def test_images_of_different_sizes_do_not_make_a_batch():
-    pixels = [np.zeros((4, 5, 3), np.uint8), np.zeros((4, 6, 3), np.uint8)]
+    pixels = [np.zeros((3, 4, 5), np.uint8), np.zeros((3, 4, 6), np.uint8)]
 
     with pytest.raises(HarnessError, match="different sizes: 5x4, 6x4") as caught:
         pipeline_of().tensors(pixels)
