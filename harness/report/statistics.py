@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from statistics import mean, stdev  # exact: the order of the values does not matter
 from typing import NamedTuple
 
@@ -32,22 +32,6 @@ class Cell(NamedTuple):
     value: float
 
 
-class Difference(NamedTuple):
-    """What separates two methods on the runs they share.
-
-    Attributes:
-        mean: Of first minus second, over pairs.
-        interval: 95% Student-t; None for one pair.
-        p_value: Two-sided, of the paired t test; None for one pair.
-        num_pairs: Keys that both have.
-    """
-
-    mean: float
-    interval: Interval | None
-    p_value: float | None
-    num_pairs: int
-
-
 def seed_means(cells: Iterable[Cell]) -> tuple[float, ...]:
     """Average the folds of each seed, in the order of the seeds.
 
@@ -72,27 +56,6 @@ def student_interval(
     return Interval(float(centre - half), float(centre + half))
 
 
-def paired_difference(
-    first: Mapping[str, float], second: Mapping[str, float]
-) -> Difference | None:
-    """Compare two methods on the pair keys they share; None when there is none.
-
-    Args:
-        first: Value of each pair key.
-        second: The same of the other method.
-    """
-    shared = sorted(first.keys() & second.keys())
-    if not shared:
-        return None
-    differences = [first[key] - second[key] for key in shared]
-    return Difference(
-        mean(differences),
-        student_interval(differences),
-        _p_value(differences),
-        len(shared),
-    )
-
-
 def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     """Return p values adjusted for their number, in the order given (Holm, 1979).
 
@@ -106,18 +69,6 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
         adjusted[index] = largest
     return tuple(adjusted)
-
-
-def _p_value(differences: Sequence[float]) -> float | None:
-    if len(differences) < _FEWEST:
-        return None
-    from scipy.special import stdtr
-
-    error = _standard_error(differences)
-    centre = abs(mean(differences))
-    if error == 0:  # every pair differs by the same: certain, unless the same is nothing
-        return 0.0 if centre else 1.0
-    return float(2 * stdtr(len(differences) - 1, -centre / error))
 
 
 def _standard_error(values: Sequence[float]) -> float:

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from harness.report.statistics import (
     Cell,
     holm,
-    paired_difference,
     seed_means,
     student_interval,
 )
@@ -51,52 +50,6 @@ def test_the_order_of_seeds_does_not_change_a_bit():
     values = [0.1, 0.2, 0.7, 0.3]
 
     assert len({student_interval(order) for order in permutations(values)}) == 1
-
-
-@given(SCORES, SCORES)
-def test_a_paired_difference_is_that_of_scipy(first: list[float], second: list[float]):
-    pairs = range(min(len(first), len(second)))
-    differences = [first[i] - second[i] for i in pairs]
-
-    found = paired_difference(
-        {f"k{i}": first[i] for i in pairs}, {f"k{i}": second[i] for i in pairs}
-    )
-
-    assert found is not None
-    assert found.mean == pytest.approx(np.mean(differences), abs=1e-12)
-    if np.std(differences) > 1e-9:
-        expected = scipy.stats.ttest_rel([first[i] for i in pairs], [second[i] for i in pairs])
-        assert found.p_value == pytest.approx(expected.pvalue, abs=1e-9)
-        assert found.interval == pytest.approx(expected.confidence_interval(0.95), abs=1e-9)
-
-
-def test_only_shared_pairs_are_compared():
-    found = paired_difference({"a": 0.5, "b": 0.6, "x": 9.0}, {"b": 0.4, "a": 0.2, "y": -9.0})
-
-    assert found is not None
-    assert found.num_pairs == 2
-    assert found.mean == pytest.approx(0.25)
-
-
-def test_without_shared_pairs_there_is_no_difference():
-    assert paired_difference({"a": 0.5}, {"b": 0.5}) is None
-
-
-def test_one_pair_has_a_difference_and_no_certainty():
-    found = paired_difference({"a": 0.5}, {"a": 0.25})
-
-    assert found is not None
-    assert (found.mean, found.interval, found.p_value) == (0.25, None, None)
-
-
-@pytest.mark.parametrize(("gap", "p_value"), [(0.25, 0.0), (0.0, 1.0)], ids=["shift", "equal"])
-def test_pairs_that_all_differ_by_the_same(gap: float, p_value: float):
-    second = {"a": 0.5, "b": 0.25, "c": 0.125}
-
-    found = paired_difference({key: value + gap for key, value in second.items()}, second)
-
-    assert found is not None
-    assert found.p_value == p_value
 
 
 def test_holm_by_hand():
