@@ -17,11 +17,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from harness.contracts import Index, Nearest
+from harness.evaluation.pairs import Listed, Ordered
 from harness.evaluation.parallel import in_parallel
 from harness.evaluation.problem import Facts, Problem, blocks
+from harness.evaluation.products import FORMULAS, ProductScorer
 from harness.evaluation.rows import rank_rows
-from harness.evaluation.scores import COARSE, FORMULAS, ProductScorer
-from harness.evaluation.settling import Ordered, facts_of, in_doubt, settle
+from harness.evaluation.scores import COARSE
+from harness.evaluation.settling import facts_of, hits_of, settle
 
 _SPARE = 5  # beyond the depth: the query itself, and near-ties that seldom need a second look
 _AT_ONCE = 2048  # queries whose candidates are settled together
@@ -32,21 +34,23 @@ def rank_candidates(
 ) -> list[Facts]:
     """Return facts about all queries; those that stay in doubt are ranked by whole rows."""
     assert isinstance(problem.distance, str), problem.distance
-    scorer = ProductScorer(
-        FORMULAS[problem.distance], problem.query.values, problem.gallery.values, dtype=COARSE
-    )
-    index = make_index(scorer.factors.gallery)
+    sides = problem.query.values, problem.gallery.values
+    formula, workers = FORMULAS[problem.distance], problem.workers
+    scorer = ProductScorer(formula, *sides, memory=memory, workers=workers)
+    fast = scorer.fast(COARSE)
+    index = make_index(fast.factors.gallery[: len(problem.gallery)])
     found: list[Facts] = []
     for block in blocks(len(problem.query), _block_size(problem, memory)):
         width = min(problem.depth(block) + _SPARE, len(problem.gallery))
-        nearest = index(scorer.factors.query[block], width)
-        facts = partial(_facts, problem, scorer, nearest, block.start)
+        nearest = index(fast.factors.query[block], width)
+        errors = fast.error(block)
+        facts = partial(_facts, problem, scorer, nearest, errors, block.start)
         pieces = blocks(len(nearest.rows), _AT_ONCE)
-        found += in_parallel(facts, pieces, workers=problem.workers)
+        found += in_parallel(facts, pieces, workers=workers)
     unknown = torch.ones(len(problem.query), dtype=torch.bool, device=problem.own.device)
     unknown[torch.cat([facts.queries for facts in found])] = False
     rest = unknown.nonzero().squeeze(1)
-    return found + (rank_rows(problem, rest, memory) if len(rest) else [])
+    return found + (rank_rows(problem, rest, memory, scorer=scorer) if len(rest) else [])
 
 
 def _block_size(problem: Problem, memory: int) -> int:
@@ -58,22 +62,26 @@ def _block_size(problem: Problem, memory: int) -> int:
 
 
 def _facts(
-    problem: Problem, scorer: ProductScorer, nearest: Nearest, start: int, piece: slice
+    problem: Problem,
+    scorer: ProductScorer,
+    nearest: Nearest,
+    errors: Float[Tensor, " q"],
+    start: int,
+    piece: slice,
 ) -> Facts:
     """Return facts about those queries of a piece whose lists leave no doubt."""
     queries = torch.arange(piece.start, piece.stop, device=problem.own.device) + start
-    slack = 2 * scorer.error(queries).unsqueeze(1)
+    error = errors[piece]
     listed = Ordered(nearest.rows[piece], nearest.scores[piece])
     found = _without(listed, problem.own[queries])
     depth = problem.depth(queries)
-    certain = _is_sound(scorer, queries, listed)
+    certain = _is_sound(scorer, queries, listed, error)
     if listed.rows.shape[1] < len(problem.gallery):
-        certain &= listed.scores[:, -1] < found.scores[:, depth - 1] - slack.squeeze(1)
-    doubtful = in_doubt(found, slack) & certain.unsqueeze(1)
-    ordered = settle(scorer, queries, found, doubtful, slack).first(depth)
-    certain &= (problem.num_relevant[queries] == 0) | _has_hit(problem, queries, ordered)
-    ordered = Ordered(*(part[certain] for part in ordered))
-    return facts_of(problem, queries[certain], ordered)
+        certain &= listed.scores[:, -1] < found.scores[:, depth - 1] - 2 * error
+    queries, found = queries[certain], Ordered(*(part[certain] for part in found))
+    settled = settle(problem, scorer, queries, found, error[certain]).first(depth)
+    known = (problem.num_relevant[queries] == 0) | hits_of(problem, queries, settled).any(1)
+    return facts_of(problem, queries[known], Ordered(*(part[known] for part in settled)))
 
 
 def _without(listed: Ordered, own: Int[Tensor, " b"]) -> Ordered:
@@ -84,15 +92,12 @@ def _without(listed: Ordered, own: Int[Tensor, " b"]) -> Ordered:
 
 
 def _is_sound(
-    scorer: ProductScorer, queries: Int[Tensor, " b"], listed: Ordered
+    scorer: ProductScorer,
+    queries: Int[Tensor, " b"],
+    listed: Ordered,
+    error: Float[Tensor, " b"],
 ) -> Bool[Tensor, " b"]:
     """Return which lists end in a score as exact as the bound on errors supposes."""
     last: Float[Tensor, " b"] = listed.scores[:, -1]
-    exact = scorer.exact(queries, listed.rows[:, -1], last)
-    return (last - exact).abs() <= scorer.error(queries)
-
-
-def _has_hit(problem: Problem, queries: Int[Tensor, " b"], ordered: Ordered) -> Bool[Tensor, " b"]:
-    labels = problem.query.labels[queries].unsqueeze(1)
-    hits = (problem.gallery.labels[ordered.rows] == labels) & (ordered.scores > -torch.inf)
-    return hits.any(1)
+    exact = scorer.exact(queries, Listed(torch.ones_like(queries), listed.rows[:, -1], last))
+    return (last - exact).abs() <= error

@@ -20,15 +20,13 @@ from torch import Tensor
 from harness.contracts import TORCH, Backend, Distance
 from harness.evaluation.candidates import rank_candidates
 from harness.evaluation.embedding import Embeddings
-from harness.evaluation.parallel import in_parallel, one_thread_each
-from harness.evaluation.problem import Facts, Problem, blocks, pose
+from harness.evaluation.parallel import one_thread_each
+from harness.evaluation.problem import Facts, Problem, pose
 from harness.evaluation.ranking import Ranking
-from harness.evaluation.rows import rank_rows
-from harness.evaluation.scores import COARSE, make_scorer
+from harness.evaluation.rows import has_quick_products, rank_rows
+from harness.evaluation.scores import to_distance
 from harness.evaluation.tiles import rank_tiles, suits
 from harness.settings import DEFAULT_MEMORY
-
-_AT_ONCE = 2048  # queries whose distances are computed together
 
 
 def rank(
@@ -61,7 +59,6 @@ def rank(
     with _quietly(query.values.device) as workers:
         problem = replace(problem, workers=workers)
         facts = _solve(problem, memory, backend)
-        distances = _neighbor_distances(problem, facts)
 
     def precision_sum(cutoff: int) -> Float[Tensor, " q"]:
         deeper = pose(query, gallery, distance=distance, neighbors=0, cutoff=cutoff)
@@ -77,7 +74,7 @@ def rank(
         precision_sum_past_r=facts.precision_sums[1],
         hits_at_r=facts.hits_at_r,
         neighbor_ids=gallery.sample_ids[facts.neighbor_rows].cpu(),
-        neighbor_distances=distances.cpu(),
+        neighbor_distances=to_distance(distance, facts.neighbor_scores).float().cpu(),
         distance=_name(distance),
         backend=backend.name,
         precision_sum=cache(precision_sum),
@@ -94,17 +91,17 @@ def _solve(problem: Problem, memory: int, backend: Backend) -> Facts:
     """Return facts about all queries, in their order."""
     if backend.index is not None:
         return join(rank_candidates(problem, backend.index, memory))
-    everything = torch.arange(len(problem.query), device=problem.query.values.device)
-    if suits(problem):
+    if suits(problem) and not has_quick_products(problem.own.device):
         return join(rank_tiles(problem, memory))
+    everything = torch.arange(len(problem.query), device=problem.query.values.device)
     return join(rank_rows(problem, everything, memory))
 
 
 @contextmanager
 def _quietly(device: torch.device) -> Generator[int]:
-    """Yield the number of workers, without gradients and without TF32 or bfloat16 products.
+    """Yield the number of workers, without gradients, and with float32 products in float32.
 
-    The error bounds of scores do not cover reduced precision.
+    Scores bound the error of the number type they ask for.
     """
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
@@ -129,18 +126,3 @@ def join(parts: list[Facts]) -> Facts:
         neighbor_rows=torch.cat([part.neighbor_rows for part in parts])[order],
         neighbor_scores=torch.cat([part.neighbor_scores for part in parts])[order],
     )
-
-
-def _neighbor_distances(problem: Problem, facts: Facts) -> Float[Tensor, "q k"]:
-    """Return exact distances, rounded to float32."""
-    scorer = make_scorer(
-        problem.distance, problem.query.values, problem.gallery.values, dtype=COARSE
-    )
-
-    def distances(block: slice) -> Tensor:
-        query = facts.queries[block].unsqueeze(1)
-        exact = scorer.exact(query, facts.neighbor_rows[block], facts.neighbor_scores[block])
-        return scorer.to_distance(exact).float()
-
-    parts = blocks(len(facts.queries), _AT_ONCE)
-    return torch.cat(in_parallel(distances, parts, workers=problem.workers))

@@ -16,7 +16,7 @@ from torch import Tensor
 from harness.contracts import Distance
 from harness.errors import HarnessError, did_you_mean
 from harness.evaluation.embedding import Embeddings
-from harness.evaluation.scores import FORMULAS
+from harness.evaluation.products import FORMULAS
 
 
 class Facts(NamedTuple):
@@ -30,6 +30,20 @@ class Facts(NamedTuple):
     neighbor_scores: Float[Tensor, "b k"]
 
 
+class Classes(NamedTuple):
+    """Gallery rows by class: sorted labels, and the row of each."""
+
+    labels: Int[Tensor, " g"]
+    rows: Int[Tensor, " g"]
+
+    def members(self, labels: Int[Tensor, " b"]) -> tuple[Int[Tensor, " b"], Int[Tensor, " p"]]:
+        """Return how many rows each of some classes has, and the rows, class after class."""
+        starts = torch.searchsorted(self.labels, labels)
+        counts = torch.searchsorted(self.labels, labels, right=True) - starts
+        shift = (starts - counts.cumsum(0) + counts).repeat_interleave(counts)
+        return counts, self.rows[shift + torch.arange(len(shift), device=shift.device)]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Problem:
     """One ranking to be done.
@@ -39,6 +53,7 @@ class Problem:
         gallery: The same object when the queries are their own gallery.
         distance: By name, or a loss's own.
         own: (Q,) gallery row with the sample id of each query; -1 where there is none.
+        classes: Gallery rows by class.
         num_relevant: (Q,) R.
         neighbors: How many neighbours are kept.
         cutoff: Depth of an additional precision sum; None for none.
@@ -49,6 +64,7 @@ class Problem:
     gallery: Embeddings
     distance: str | Distance
     own: Int[Tensor, " q"]
+    classes: Classes
     num_relevant: Int[Tensor, " q"]
     neighbors: int
     cutoff: int | None = None
@@ -82,12 +98,14 @@ def pose(
             hint=did_you_mean(distance, FORMULAS) or f"one of {', '.join(FORMULAS)}",
         )
     own = _own_rows(query, gallery)
+    classes = Classes(*gallery.labels.sort(stable=True))
     return Problem(
         query=query,
         gallery=gallery,
         distance=distance,
         own=own,
-        num_relevant=_count_relevant(query, gallery, own),
+        classes=classes,
+        num_relevant=_count_relevant(query, gallery, own, classes),
         neighbors=min(neighbors, len(gallery) - int((own >= 0).any())),
         cutoff=cutoff,
     )
@@ -103,11 +121,10 @@ def _own_rows(query: Embeddings, gallery: Embeddings) -> Int[Tensor, " q"]:
 
 
 def _count_relevant(
-    query: Embeddings, gallery: Embeddings, own: Int[Tensor, " q"]
+    query: Embeddings, gallery: Embeddings, own: Int[Tensor, " q"], classes: Classes
 ) -> Int[Tensor, " q"]:
-    classes, counts = torch.unique(gallery.labels, return_counts=True)
-    place = torch.searchsorted(classes, query.labels).clamp(max=len(classes) - 1)
-    present = torch.where(classes[place] == query.labels, counts[place], 0)
+    ends = torch.searchsorted(classes.labels, query.labels, right=True)
+    present = ends - torch.searchsorted(classes.labels, query.labels)
     own_counts = (own >= 0) & (gallery.labels[own.clamp(min=0)] == query.labels)
     return present - own_counts.long()
 
@@ -116,11 +133,3 @@ def blocks(count: int, size: int) -> Iterator[slice]:
     """Yield slices of at most `size` that cover `range(count)` in order."""
     for start in range(0, count, size):
         yield slice(start, min(start + size, count))
-
-
-def lexicographic(*keys: Tensor) -> Int[Tensor, " p"]:
-    """Return the order that sorts by the first key, then the second, and so on."""
-    order = torch.arange(len(keys[0]), device=keys[0].device)
-    for key in reversed(keys):
-        order = order[torch.argsort(key[order], stable=True)]
-    return order

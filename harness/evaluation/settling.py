@@ -1,69 +1,69 @@
-"""From fast scores to exact order, and from exact order to facts.
+"""From candidates to exact order, and from exact order to facts.
 
-Shapes: B queries, M candidates per query, P single pairs, H hits.
+This is the one place where order is decided: by exact score, then by gallery row.
+
+Shapes: B queries, M candidates per query, H hits.
 """
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from harness.evaluation.problem import Facts, Problem, lexicographic
+from harness.evaluation.pairs import Listed, Ordered, ordered
+from harness.evaluation.problem import Facts, Problem
 from harness.evaluation.scores import Scorer
 
 
-class Ordered(NamedTuple):
-    """Gallery rows of each query with their scores, nearest first."""
-
-    rows: Int[Tensor, "b m"]
-    scores: Float[Tensor, "b m"]
-
-    def first(self, depth: int) -> Ordered:
-        """Return the nearest `depth`."""
-        return Ordered(self.rows[:, :depth], self.scores[:, :depth])
-
-
-def in_doubt(found: Ordered, slack: Float[Tensor, "b 1"]) -> Bool[Tensor, "b m"]:
-    """Return which candidates have a neighbour in the list whose score is within `slack`."""
-    close = found.scores[:, :-1] - found.scores[:, 1:] <= slack
-    doubtful = torch.zeros_like(found.rows, dtype=torch.bool)
-    doubtful[:, :-1] |= close
-    doubtful[:, 1:] |= close
-    return doubtful
-
-
 def settle(
+    problem: Problem,
     scorer: Scorer,
     queries: Int[Tensor, " b"],
     found: Ordered,
-    doubtful: Bool[Tensor, "b m"],
-    slack: Float[Tensor, "b 1"],
+    error: Float[Tensor, " b"],
 ) -> Ordered:
-    """Order the doubtful candidates by exact score, then gallery row.
+    """Put candidates that are ordered by fast score into exact order, wherever it matters.
 
-    A run is a longest stretch without a gap wider than `slack`; no exact score leaves its run.
+    Scores closer than twice the error, neighbour by neighbour, form a run, which no exact score
+    leaves. A run matters if it has both hits and misses, or a neighbour that is kept. The scores
+    of kept neighbours are exact afterwards.
     """
-    query, place = doubtful.nonzero(as_tuple=True)
-    if len(query) == 0:
-        return found
-    rows, scores = found.rows.clone(), found.scores.clone()
-    gap = scores[:, :-1] - scores[:, 1:] > slack
-    run = torch.nn.functional.pad(gap.cumsum(1), (1, 0))[query, place]
-    candidate = rows[query, place]
-    exact = scorer.exact(queries[query], candidate, scores[query, place])
-    order = lexicographic(query, run, -exact, candidate)
-    rows[query, place] = candidate[order]
-    scores[query, place] = exact[order].to(scores.dtype)
+    scores = found.scores.double()
+    close = scores[:, :-1] - scores[:, 1:] <= 2 * error.unsqueeze(1)
+    run = torch.nn.functional.pad((~close).cumsum(1), (1, 0))
+    hits = hits_of(problem, queries, found)
+    decides = close & (hits[:, :-1] ^ hits[:, 1:])
+    decides[:, : problem.neighbors] |= close[:, : problem.neighbors]
+    doubtful = _runs_with(decides, run)
+    doubtful[:, : problem.neighbors] |= scores[:, : problem.neighbors] > -torch.inf
+    counts = torch.count_nonzero(doubtful, dim=1)
+    listed = Listed(counts, found.rows[doubtful], scores[doubtful])
+    exact = ordered(listed._replace(scores=scorer.exact(queries, listed)))
+    rows, inside = found.rows.clone(), exact.scores > -torch.inf
+    # Exact scores stay in their run, so the order of all is the order run by run.
+    rows[doubtful], scores[doubtful] = exact.rows[inside], exact.scores[inside]
     return Ordered(rows, scores)
+
+
+def _runs_with(marked: Bool[Tensor, "b l"], run: Int[Tensor, "b m"]) -> Bool[Tensor, "b m"]:
+    """Return the members of runs in which any but the last is marked."""
+    number = run + torch.arange(len(run), device=run.device).unsqueeze(1) * run.shape[1]
+    chosen = torch.zeros_like(run, dtype=torch.bool).view(-1)
+    chosen[number[:, :-1][marked]] = True
+    return chosen[number]
+
+
+def hits_of(problem: Problem, queries: Int[Tensor, " b"], found: Ordered) -> Bool[Tensor, "b m"]:
+    """Return which of the items found are of the query's class."""
+    labels = problem.query.labels[queries].unsqueeze(1)
+    return (problem.gallery.labels[found.rows] == labels) & (found.scores > -torch.inf)
 
 
 def facts_of(
     problem: Problem,
     queries: Int[Tensor, " b"],
-    ordered: Ordered,
+    nearest: Ordered,
     first_beyond: Int[Tensor, " b"] | None = None,
 ) -> Facts:
     """Reduce the exact order of the nearest items to facts about each query.
@@ -71,15 +71,14 @@ def facts_of(
     Args:
         problem: The ranking.
         queries: Which queries.
-        ordered: Their nearest items, at least as deep as `problem.depth(queries)`.
-        first_beyond: First hit ranks, of which only those without a hit in `ordered` are used.
+        nearest: Their nearest items, as deep as `problem.depth(queries)`.
+        first_beyond: First hit ranks, of which only those without a hit in `nearest` are used.
     """
-    labels = problem.query.labels[queries].unsqueeze(1)
-    hits = (problem.gallery.labels[ordered.rows] == labels) & (ordered.scores > -torch.inf)
+    hits = hits_of(problem, queries, nearest)
     first = torch.where(hits.any(1), hits.int().argmax(1) + 1, 0)
     if first_beyond is not None:
         first = torch.where(first > 0, first, first_beyond)
-    kept = ordered.first(problem.neighbors)
+    kept = nearest.first(problem.neighbors)
     return Facts(queries, first, *_precision(problem, queries, hits), *kept)
 
 

@@ -10,25 +10,26 @@ Shapes: Q queries, G gallery, W candidates kept per query, N x M tile, P single 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from threading import Lock
-from typing import NamedTuple
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
+from harness.evaluation.pairs import Listed, Ordered, ordered
 from harness.evaluation.parallel import in_parallel
 from harness.evaluation.problem import Facts, Problem, blocks
+from harness.evaluation.products import FORMULAS, ProductScorer
 from harness.evaluation.rows import rank_rows
-from harness.evaluation.scores import COARSE, FORMULAS, ProductScorer
-from harness.evaluation.settling import Ordered, facts_of, in_doubt, settle
+from harness.evaluation.scores import COARSE
+from harness.evaluation.settling import facts_of, settle
+from harness.evaluation.tile import GROUP, Pairs, above, count, fold, joined
 
-_GROUP = 8  # scores whose maximum is compared first
 _SPARE = 4  # candidates beyond the depth, so that near-ties at its end seldom need a second look
 _SAMPLE = 1024  # gallery rows that the first thresholds come from
 _DENSE = 0.02  # share of scores above the nearest relevant one at which counting beats listing
-_PAIRS = 1 << 14  # a piece of work of single pairs
+_QUERIES = 1024  # whose relevant items are scored together
 _MOST_IN_DOUBT = 256  # pairs per query, on average, beyond which whole rows are the better way
 
 
@@ -51,20 +52,18 @@ def rank_tiles(problem: Problem, memory: int, *, side: int | None = None) -> lis
         side: Of a tile; None chooses it.
     """
     assert isinstance(problem.distance, str), problem.distance
-    scorer = ProductScorer(
-        FORMULAS[problem.distance], problem.query.values, problem.gallery.values, dtype=COARSE
-    )
+    sides = problem.query.values, problem.gallery.values
+    formula, workers = FORMULAS[problem.distance], problem.workers
+    scorer = ProductScorer(formula, *sides, memory=memory, workers=workers)
     sweep = Sweep(problem, scorer, side or _side(problem, memory))
     everything = torch.arange(len(problem.query), device=problem.own.device)
     if not sweep.run():
-        return rank_rows(problem, everything, memory)
+        return rank_rows(problem, everything, memory, scorer=scorer)
     first_beyond = sweep.first_beyond()
     starts = blocks(len(problem.query), sweep.side)
-    found = in_parallel(
-        lambda block: sweep.facts(block, first_beyond), starts, workers=problem.workers
-    )
+    found = in_parallel(lambda block: sweep.facts(block, first_beyond), starts, workers=workers)
     rest = everything[~sweep.certain]
-    return found + (rank_rows(problem, rest, memory) if len(rest) else [])
+    return found + (rank_rows(problem, rest, memory, scorer=scorer) if len(rest) else [])
 
 
 def _side(problem: Problem, memory: int) -> int:
@@ -76,39 +75,18 @@ def _side(problem: Problem, memory: int) -> int:
     return side
 
 
-class Pairs(NamedTuple):
-    """Single scores: which query, which gallery row, and the score."""
-
-    query: Int[Tensor, " p"]
-    row: Int[Tensor, " p"]
-    score: Float[Tensor, " p"]
-
-    def where(self, kept: Bool[Tensor, " p"]) -> Pairs:
-        """Return those that are kept."""
-        place = kept.nonzero().squeeze(1)
-        return Pairs(self.query[place], self.row[place], self.score[place])
-
-    def moved(self, queries: slice, rows: slice) -> Pairs:
-        """Return positions in a tile as positions in the whole."""
-        return Pairs(self.query + queries.start, self.row + rows.start, self.score)
-
-
-def _joined(parts: list[Pairs]) -> Pairs:
-    return Pairs(*(torch.cat(column) for column in zip(*parts, strict=True)))
-
-
 class Sweep:
     """The running state of one pass over all tiles."""
 
     def __init__(self, problem: Problem, scorer: ProductScorer, side: int) -> None:
         """Find the nearest relevant item of each query, and the first thresholds."""
-        assert side % _GROUP == 0, side
-        self.problem, self.scorer = problem, scorer
+        assert side % GROUP == 0, side
+        self.problem, self.scorer, self.fast = problem, scorer, scorer.fast(COARSE)
         self.side = side
         self.depth = problem.depth(slice(None))
         self.width = min(self.depth + _SPARE, len(problem.gallery))
         self.best_row, self.best_score = _nearest_relevant(problem, scorer)
-        error = scorer.error(slice(None))
+        error = self.fast.errors
         self.low = (self.best_score - error).to(COARSE)
         self.high = (self.best_score + error).to(COARSE)
         self.nearer = torch.zeros_like(problem.own)
@@ -138,34 +116,37 @@ class Sweep:
     def facts(self, block: slice, first_beyond: Int[Tensor, " q"]) -> Facts:
         """Return facts about the queries of a block of which the lists leave no doubt."""
         queries = torch.arange(block.start, block.stop, device=self.rows.device)
-        slack = 2 * self.scorer.error(block).unsqueeze(1)
+        error = self.fast.error(block)
         found = Ordered(self.rows[block], self.scores[block])
         if self.width < len(self.problem.gallery):
-            reach = found.scores[:, self.depth - 1] - slack.squeeze(1)
+            reach = found.scores[:, self.depth - 1] - 2 * error
             self.certain[block] = found.scores[:, -1] < reach
-        ordered = settle(self.scorer, queries, found, in_doubt(found, slack), slack)
         certain = self.certain[block]
-        ordered = Ordered(*(part[certain, : self.depth] for part in ordered))
-        queries = queries[certain]
-        return facts_of(self.problem, queries, ordered, first_beyond[queries])
+        queries, error = queries[certain], error[certain]
+        found = Ordered(*(part[certain] for part in found))
+        nearest = settle(self.problem, self.scorer, queries, found, error).first(self.depth)
+        return facts_of(self.problem, queries, nearest, first_beyond[queries])
 
     def first_beyond(self) -> Int[Tensor, " q"]:
         """Return the rank of each query's nearest relevant item by counting; 0 without any."""
         first = torch.where(self.problem.num_relevant > 0, self.nearer + 1, 0)
         # Wherever the nearest relevant item is better than this, the lists have it.
-        listed = self.scores[:, self.depth - 1] + self.scorer.error(slice(None))
+        listed = self.scores[:, self.depth - 1] + self.fast.errors
         hard = self.best_score <= listed
 
-        def settled(parts: list[Pairs]) -> Tensor:
-            query, row, score = _joined(parts)
-            asked = hard[query]
-            query, row = query[asked], row[asked]
-            exact = self.scorer.exact(query, row, score[asked])
+        def settled(start: int) -> Tensor:
+            block = slice(start, min(start + self.side, len(first)))
+            pairs = joined(self.doubtful[start])
+            pairs = pairs.where(hard[pairs.query])
+            asked = torch.arange(block.start, block.stop, device=first.device)
+            listed = Listed.of(pairs.query - start, pairs.row, pairs.score, len(asked))
+            query, exact = listed.query + start, self.scorer.exact(asked, listed)
             best = self.best_score[query]
-            return query[(exact > best) | ((exact == best) & (row < self.best_row[query]))]
+            tied = (exact == best) & (listed.rows < self.best_row[query])
+            return query[(exact > best) | tied]
 
-        lists = [parts for parts in self.doubtful.values() if parts]
-        before = in_parallel(settled, lists, workers=self.problem.workers)
+        starts = [start for start, parts in self.doubtful.items() if parts]
+        before = in_parallel(settled, starts, workers=self.problem.workers)
         return first + torch.bincount(torch.cat([first[:0], *before]), minlength=len(first))
 
     # --- the parts of a pass ----------------------------------------------------------------
@@ -195,16 +176,16 @@ class Sweep:
 
     def _sample(self, block: slice) -> None:
         """Set each threshold below the `width` best scores of an even sample of the gallery."""
-        step = max(1, len(self.problem.gallery) // max(_SAMPLE, 2 * _GROUP * (self.width + 1)))
-        sample = self.scorer.factors.gallery[::step]
-        sample = sample[: len(sample) // _GROUP * _GROUP]
-        scores = self.scorer.factors.query[block] @ sample.T
-        peaks = _fold(scores, torch.amax)
+        step = max(1, len(self.problem.gallery) // max(_SAMPLE, 2 * GROUP * (self.width + 1)))
+        sample = self.fast.factors.gallery[: len(self.problem.gallery) : step]
+        sample = sample[: len(sample) // GROUP * GROUP]
+        scores = self.fast.factors.query[block] @ sample.T
+        peaks = fold(scores, torch.amax)
         self.threshold[block] = -torch.inf
         if peaks.shape[1] > self.width:
             # One more than `width`, because the query itself may be in the sample.
             lowest = peaks.topk(self.width + 1).values[:, -1]
-            self.threshold[block] = lowest - 2 * self.scorer.error(block)
+            self.threshold[block] = (lowest - 2 * self.fast.error(block)).to(COARSE)
         above = scores > self.low[block].unsqueeze(1)
         if int(torch.count_nonzero(above)) > _DENSE * above.numel():
             self.dense.add(block.start)
@@ -212,9 +193,9 @@ class Sweep:
     def _tile(self, queries: slice, rows: slice) -> Float[Tensor, "n m"]:
         """Score a tile, and give what is left out, and the padding to whole groups, -inf."""
         height, width = queries.stop - queries.start, rows.stop - rows.start
-        tile = self.scores.new_empty(-(-height // _GROUP) * _GROUP, -(-width // _GROUP) * _GROUP)
+        tile = self.scores.new_empty(-(-height // GROUP) * GROUP, -(-width // GROUP) * GROUP)
         tile[height:], tile[:, width:] = -torch.inf, -torch.inf
-        factors = self.scorer.factors
+        factors = self.fast.factors
         torch.mm(factors.query[queries], factors.gallery[rows].T, out=tile[:height, :width])
         own = self.problem.own[queries]
         inside = ((own >= rows.start) & (own < rows.stop)).nonzero().squeeze(1)
@@ -229,10 +210,10 @@ class Sweep:
             for level in (self.threshold, self.low, self.high)
         )
         if queries.start in self.dense:
-            nearer, near = _count(tile, low, high)
-            found = _above(tile, threshold)
+            nearer, near = count(tile, low, high)
+            found = above(tile, threshold)
         else:
-            found = near = _above(tile, torch.minimum(threshold, low))
+            found = near = above(tile, torch.minimum(threshold, low))
             sure = found.query[found.score > high[found.query]]
             nearer = torch.bincount(sure, minlength=len(tile))
         near = near.where((near.score > low[near.query]) & (near.score <= high[near.query]))
@@ -257,7 +238,7 @@ class Sweep:
         block = slice(start, min(start + self.side, len(self.threshold)))
         if not self.pending[start]:
             return
-        new = _best(_joined(self.pending[start]), block.stop - start, self.width)
+        new = ordered(Listed.of(*joined(self.pending[start]), block.stop - start))
         self.pending[start] = []
         both = torch.cat([self.scores[block], new.scores], dim=1).topk(self.width)
         rows = torch.cat([self.rows[block], new.rows], dim=1)
@@ -265,82 +246,20 @@ class Sweep:
         self.threshold[block] = torch.maximum(self.threshold[block], both.values[:, -1])
 
 
-def _fold(
-    tile: Float[Tensor, "n m"], reduce: Callable[[Tensor, int], Tensor]
-) -> Float[Tensor, "n p"]:
-    """Reduce each row by groups of columns that are M / _GROUP apart.
-
-    A transposed tile is reduced as it lies in memory, which is many times faster.
-    """
-    if tile.stride(1) == 1:
-        return reduce(tile.unflatten(1, (_GROUP, -1)), 1)
-    return reduce(tile.T.unflatten(0, (_GROUP, -1)), 0).T
-
-
-def _count(
-    tile: Float[Tensor, "n m"], low: Float[Tensor, " n"], high: Float[Tensor, " n"]
-) -> tuple[Int[Tensor, " n"], Pairs]:
-    """Count the scores above `high` in each row, and list those that may be above `low`."""
-    flags = torch.empty_like(tile)  # floats: comparing into them is several times faster
-    sure = _fold(torch.gt(tile, high.unsqueeze(1), out=flags), torch.sum)
-    maybe = _fold(torch.gt(tile, low.unsqueeze(1), out=flags), torch.sum)
-    return sure.sum(1).long(), _members(tile, sure != maybe, low)
-
-
-def _above(tile: Float[Tensor, "n m"], level: Float[Tensor, " n"]) -> Pairs:
-    """Return the scores above the level of their row; groups are tested before members."""
-    return _members(tile, _fold(tile, torch.amax) > level.unsqueeze(1), level)
-
-
-def _members(
-    tile: Float[Tensor, "n m"], groups: Bool[Tensor, "n p"], level: Float[Tensor, " n"]
-) -> Pairs:
-    """Return the scores above the level of their row in some of the groups that `_fold` makes."""
-    row, group = groups.nonzero(as_tuple=True)
-    stride = tile.shape[1] // _GROUP
-    down, across = tile.stride()
-    offsets = torch.arange(_GROUP, device=tile.device) * (stride * across)
-    place = (row * down + group * across).unsqueeze(1) + offsets
-    in_memory = tile if tile.is_contiguous() else tile.T
-    scores = in_memory.view(-1)[place]
-    hit, member = (scores > level[row].unsqueeze(1)).nonzero(as_tuple=True)
-    return Pairs(row[hit], group[hit] + member * stride, scores[hit, member])
-
-
-def _best(found: Pairs, num_queries: int, width: int) -> Ordered:
-    """Return the `width` best scores of each query as a matrix, padded with -inf."""
-    order = torch.argsort(found.score, descending=True)
-    order = order[torch.argsort(found.query[order], stable=True)]
-    query, row, score = (column[order] for column in found)
-    ends = torch.bincount(query, minlength=num_queries).cumsum(0)
-    starts = torch.nn.functional.pad(ends[:-1], (1, 0))
-    place = torch.arange(len(query), device=query.device) - starts[query]
-    kept = place < width
-    scores = score.new_full((num_queries, width), -torch.inf)
-    rows = row.new_zeros((num_queries, width))
-    scores[query[kept], place[kept]] = score[kept]
-    rows[query[kept], place[kept]] = row[kept]
-    return Ordered(rows, scores)
-
-
 def _nearest_relevant(
     problem: Problem, scorer: ProductScorer
 ) -> tuple[Int[Tensor, " q"], Float[Tensor, " q"]]:
     """Return row and exact score of each query's nearest relevant item; inf without any."""
-    labels, by_label = problem.gallery.labels.sort(stable=True)
-    starts = torch.searchsorted(labels, problem.query.labels)
-    counts = torch.searchsorted(labels, problem.query.labels, right=True) - starts
-    query = torch.arange(len(counts), device=counts.device).repeat_interleave(counts)
-    offset = torch.arange(len(query), device=counts.device) - (counts.cumsum(0) - counts)[query]
-    row = by_label[starts[query] + offset]
-    other = row != problem.own[query]
-    query, row = query[other], row[other]
-    parts = list(zip(query.split(_PAIRS), row.split(_PAIRS), strict=True))
-    found = in_parallel(lambda pair: scorer.exact(*pair, pair[0]), parts, workers=problem.workers)
-    exact = torch.cat(found) if found else scorer.exact(query, row, query)
-    best = torch.full(counts.shape, -torch.inf, dtype=exact.dtype, device=exact.device)
-    best = best.scatter_reduce(0, query, exact, "amax")
-    nearest = exact == best[query]
-    first = torch.full_like(counts, len(labels))
-    first = first.scatter_reduce(0, query[nearest], row[nearest], "amin")
-    return first, best.masked_fill(best == -torch.inf, torch.inf)
+
+    def nearest(block: slice) -> Ordered:
+        queries = torch.arange(block.start, block.stop, device=problem.own.device)
+        counts, rows = problem.classes.members(problem.query.labels[block])
+        relevant = Listed(counts, rows, problem.own.new_zeros(len(rows)).double())
+        relevant = relevant.where(rows != problem.own[queries[relevant.query]])
+        exact = relevant._replace(scores=scorer.exact(queries, relevant))
+        return ordered(exact).first(1)
+
+    parts = blocks(len(problem.query), _QUERIES)
+    found = in_parallel(nearest, parts, workers=problem.workers)
+    row, best = (torch.cat(column).squeeze(1) for column in zip(*found, strict=True))
+    return row, best.masked_fill(best == -torch.inf, torch.inf)
