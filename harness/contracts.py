@@ -344,6 +344,8 @@ class SampleTable:
         root: Folder that `paths` are relative to.
         paths: (N,) relative POSIX paths.
         images: (N, H, W) or (N, H, W, 3) uint8.
+        content: (N, 32) uint8, SHA-256 of the file of each row; None until it is read, and where
+            there are no files. `harness` fills it in.
         closed_set: The official parts share classes (CUB's and Cars' train/test files do), so
             they must not be used as a zero-shot split.
     """
@@ -356,6 +358,7 @@ class SampleTable:
     root: Path | None = None
     paths: Sequence[str] | None = None
     images: NDArray[np.uint8] | None = None
+    content: NDArray[np.uint8] | None = None
     closed_set: bool = False
 
     def __len__(self) -> int:
@@ -374,7 +377,7 @@ def check_sample_table(table: SampleTable) -> None:
     rows = len(table.sample_id)
     if rows == 0:
         raise HarnessError(f"data set {table.name!r} has no images")
-    columns = ("label", "part", "paths", "images")
+    columns = ("label", "part", "paths", "images", "content")
     for name, column in ((name, getattr(table, name)) for name in columns):
         if column is not None and len(column) != rows:
             raise HarnessError(

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.contracts import SampleTable, Split
+from harness.data.manifest import manifest_digest
 from harness.errors import HarnessError
 from harness.protocol import SplitRule
 
@@ -91,20 +92,6 @@ def training_labels(table: SampleTable, split: Split) -> TrainLabels:
     return TrainLabels(labels.astype(np.int64).reshape(-1), class_ids)
 
 
-def manifest_digest(table: SampleTable) -> str:
-    """Return a SHA-256 of what the data set is: ids, labels, parts, and paths or pixels.
-
-    Neither the order of the rows nor the folder the data lies in changes it.
-    """
-    digest = hashlib.sha256()
-    for row in np.argsort(table.sample_id):
-        part = "" if table.part is None else str(table.part[row])
-        # NUL ends each field: no path can hold it, so no two tables give one text.
-        fields = (str(table.sample_id[row]), str(table.label[row]), part, _content(table, row))
-        digest.update("\0".join((*fields, "")).encode("utf-8", "surrogateescape"))
-    return digest.hexdigest()
-
-
 def data_digest(table: SampleTable, rule: SplitRule) -> str:
     """Return a SHA-256 of the data set and of its division in every fold the protocol runs.
 
@@ -117,15 +104,6 @@ def data_digest(table: SampleTable, rule: SplitRule) -> str:
             sample_ids = np.sort(table.sample_id[getattr(split, name)])
             digest.update(f"{fold} {name} ".encode() + sample_ids.tobytes())
     return digest.hexdigest()
-
-
-def _content(table: SampleTable, row: int) -> str:
-    """Return the path of an image, or the hash of its pixels with their shape."""
-    if table.paths is not None:
-        return table.paths[row]
-    assert table.images is not None
-    pixels = np.ascontiguousarray(table.images[row])
-    return f"{pixels.shape} {hashlib.sha256(pixels.tobytes()).hexdigest()}"
 
 
 def _halves(table: SampleTable, rule: SplitRule, fold: int) -> Split:

@@ -11,10 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.contracts import SampleTable
-from harness.data.splits import assign, manifest_digest, training_labels, validation_block
+from harness.data.splits import assign, training_labels, validation_block
 from harness.errors import HarnessError
 from harness.protocol import SplitRule
-from harness.testing.toys import toy_table
 
 
 def table_of(
@@ -301,46 +300,3 @@ def test_training_labels_count_the_sorted_classes_from_zero():
     assert labels.tolist() == [1, 1, 0, 0]
     assert class_ids.tolist() == [7, 40]
     assert labels.dtype == np.int64
-
-
-def shuffled(table: SampleTable, order: np.ndarray) -> SampleTable:
-    assert table.images is not None
-    return replace(
-        table,
-        sample_id=table.sample_id[order],
-        label=table.label[order],
-        images=table.images[order],
-    )
-
-
-def test_the_manifest_digest_does_not_depend_on_the_order_of_rows():
-    table = toy_table(num_classes=3)
-
-    digest = manifest_digest(shuffled(table, np.random.default_rng(0).permutation(len(table))))
-
-    assert digest == manifest_digest(table)
-
-
-def test_the_manifest_digest_changes_with_labels_parts_and_pixels():
-    table = toy_table(num_classes=3)
-    pixels = table.images.copy()
-    pixels[0, 0, 0] ^= 1
-    changed = [
-        replace(table, label=table.label + 1),
-        replace(table, part=np.array(["train"] * len(table))),
-        replace(table, images=pixels),
-        replace(table, sample_id=table.sample_id + 1),
-        replace(table, images=table.images.reshape(len(table), 4, 16)),
-    ]
-
-    digests = {manifest_digest(one) for one in [table, *changed]}
-
-    assert len(digests) == 6
-
-
-def test_the_manifest_digest_does_not_depend_on_the_folder(tmp_path):
-    table = replace(toy_table(num_classes=2), images=None, paths=["a.jpg"] * 8)
-
-    digest = manifest_digest(replace(table, root=tmp_path))
-
-    assert digest == manifest_digest(table)

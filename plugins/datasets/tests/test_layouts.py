@@ -14,7 +14,8 @@ from harness_datasets import harness_datasets
 from sklearn.datasets import load_digits
 
 from harness.api import DataContext, DatasetSpec, SampleTable
-from harness.data.splits import assign, manifest_digest
+from harness.data.manifest import manifest_digest
+from harness.data.splits import assign
 from harness.protocol import SplitRule
 from harness.testing.toys import (
     write_cars,
