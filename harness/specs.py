@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
@@ -186,13 +186,51 @@ class BackboneSpec(ComponentSpec):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DataFile:
+    """A file that a data set is published as.
+
+    Attributes:
+        name: Where it belongs, relative to the data set's folder.
+        urls: Mirrors, in the order in which they are tried; empty where a person must get it.
+        size: Bytes; None where nobody says.
+        md5: Empty where nobody says.
+        sha256: The same.
+        holds: Folder inside the archive that is put beside it; empty for a file that is used as
+            it is.
+    """
+
+    name: str
+    urls: tuple[str, ...] = ()
+    size: int | None = None
+    md5: str = ""
+    sha256: str = ""
+    holds: str = ""
+
+
+class PartSize(NamedTuple):
+    """How many images and classes a part of a data set has.
+
+    Parts are the official ones, unless those share classes (a closed set): then `train` and `test`
+    are the first and the second half of the class ids, as papers on metric learning divide them.
+    """
+
+    part: str
+    images: int
+    classes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetSpec(ComponentSpec):
     """Card of a data set; `build(params, DataContext) -> SampleTable`.
 
     Attributes:
-        how_to_get: What a person does to have it; shown when it is missing.
+        how_to_get: What a person does to have it; shown when it is missing. `FOLDER` stands for
+            the folder of the data sets.
         num_images: Official count, None where the user's files decide.
         num_classes: Official count, None where the user's files decide.
+        parts: Official counts of each part.
+        folder: Where `harness data fetch` puts it, below the folder of the data sets.
+        files: What it puts there.
     """
 
     kind: ClassVar[Kind] = "dataset"
@@ -200,6 +238,9 @@ class DatasetSpec(ComponentSpec):
     how_to_get: str = ""
     num_images: int | None = None
     num_classes: int | None = None
+    parts: tuple[PartSize, ...] = ()
+    folder: str = ""
+    files: tuple[DataFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

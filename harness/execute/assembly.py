@@ -20,14 +20,16 @@ from harness.contracts import (
     SampleTable,
     Split,
 )
+from harness.data.fetching import fetch
 from harness.data.loading import Loaders, make_loaders
+from harness.data.manifest import with_content
 from harness.data.splits import TrainLabels, assign, training_labels
-from harness.errors import HarnessError
-from harness.execute.events import ExecutionOptions
+from harness.errors import HarnessError, MissingDataError
+from harness.execute.events import Downloading, ExecutionOptions, Listener
 from harness.plan import Chosen, Run
 from harness.registry.building import loss_builder
 from harness.seeding import derive_seed, torch_generator
-from harness.specs import BackboneSpec
+from harness.specs import BackboneSpec, DatasetSpec
 from harness.training.encoder import Encoder, build_encoder
 from harness.training.learner import Learner, make_learner
 
@@ -91,17 +93,36 @@ def resolve_device(name: str) -> torch.device:
     return device
 
 
-def open_table(run: Run, options: ExecutionOptions) -> SampleTable:
-    """Read the run's data set.
+def open_table(
+    run: Run, options: ExecutionOptions, emit: Listener = lambda _: None
+) -> SampleTable:
+    """Read the run's data set and the content of its files, after fetching it if that is allowed.
+
+    Args:
+        run: Whose data set.
+        options: Where it is, and whether it may be fetched.
+        emit: Hears of a download.
 
     Raises:
-        MissingDataError: It is not on this machine.
+        MissingDataError: It is not on this machine, and may not or cannot be fetched.
     """
-    params = run.dataset.params
+    card, params = run.dataset.card, run.dataset.params
+    assert isinstance(card, DatasetSpec), card
     if run.smoke and "allow_partial" in type(params).model_fields:
         params = params.model_copy(update={"allow_partial": True})
     context = DataContext(root=options.data_root, download=options.download)
-    return run.dataset.card.build(params, context)
+    try:
+        table: SampleTable = card.build(params, context)
+    except MissingDataError:
+        if not (options.download and card.files):
+            raise
+        fetch(
+            card,
+            options.data_root,
+            progress=lambda name, done, total: emit(Downloading(name, done, total)),
+        )
+        table = card.build(params, context)
+    return with_content(table)
 
 
 def run_root(run: Run) -> int:

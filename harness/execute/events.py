@@ -61,7 +61,7 @@ class PlanStarted:
 
 @dataclass(frozen=True, slots=True)
 class Downloading:
-    """More bytes of a weight file have arrived.
+    """More bytes of a data set or a weight file have arrived, or are unpacked.
 
     Attributes:
         name: Of the file.
