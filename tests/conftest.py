@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import importlib
 import shutil
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 PLUGINS = Path(__file__).parent / "plugins"
 BUILD = "import sys; from setuptools import build_meta; build_meta.build_wheel(sys.argv[1])"
+
+
+def build_wheel(source: Path, place: Path) -> Path:
+    """Build the wheel of a folder into another one, without a network."""
+    subprocess.run(
+        [sys.executable, "-c", BUILD, str(place)], cwd=source, check=True, capture_output=True
+    )
+    (wheel,) = place.glob("*.whl")
+    return wheel
 
 
 @pytest.fixture(scope="session")
@@ -24,39 +34,51 @@ def wheel_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
         if folder not in built:
             place = tmp_path_factory.mktemp(folder)
             shutil.copytree(PLUGINS / folder, place / "source")
-            subprocess.run(
-                [sys.executable, "-c", BUILD, str(place)],
-                cwd=place / "source",
-                check=True,
-                capture_output=True,
-            )
-            (built[folder],) = place.glob("*.whl")
+            built[folder] = build_wheel(place / "source", place)
         return built[folder]
 
     return build
 
 
 @pytest.fixture
-def install(
-    wheel_of: Callable[[str], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Callable[..., Path]:
-    """Return a function that installs plugins for one test, here and in its subprocesses."""
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder of installed packages that holds for one test, here and in its subprocesses."""
+    folder = tmp_path / "site-packages"
+    monkeypatch.syspath_prepend(folder)
+    monkeypatch.setenv("PYTHONPATH", str(folder))
+    yield folder
+    for name, module in list(sys.modules.items()):
+        if str(getattr(module, "__file__", None)).startswith(str(folder)):
+            del sys.modules[name]
+
+
+@pytest.fixture
+def install(wheel_of: Callable[[str], Path], site: Path) -> Callable[..., Path]:
+    """Return a function that installs folders of `tests/plugins` for one test."""
 
     def install_all(*folders: str) -> Path:
-        site = tmp_path / "site-packages"
         for folder in folders:
-            with zipfile.ZipFile(wheel_of(folder)) as wheel:
-                wheel.extractall(site)
-        monkeypatch.syspath_prepend(site)
-        monkeypatch.setenv("PYTHONPATH", str(site))
-        for module in [name for name in sys.modules if _is_inside(name, PLUGINS)]:
-            monkeypatch.delitem(sys.modules, module)
+            unpack(wheel_of(folder), site)
         return site
 
     return install_all
 
 
-def _is_inside(module: str, plugins: Path) -> bool:
-    """Return whether a module was imported from an earlier test's installation."""
-    packages = {package.name for folder in plugins.iterdir() for package in folder.glob("*")}
-    return module.partition(".")[0] in packages
+@pytest.fixture
+def install_from(site: Path, tmp_path: Path) -> Callable[[Path], Path]:
+    """Return a function that installs a package from its source for one test, and says where."""
+
+    def install_one(source: Path) -> Path:
+        place = tmp_path / "wheels" / source.name
+        place.mkdir(parents=True)
+        unpack(build_wheel(source, place), site)
+        return site
+
+    return install_one
+
+
+def unpack(wheel: Path, site: Path) -> None:
+    """Install a wheel the way pip does for pure Python."""
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    importlib.invalidate_caches()

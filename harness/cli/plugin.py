@@ -143,6 +143,35 @@ def skipped(reports: Iterable[Report]) -> dict[tuple[str, str], list[str]]:
     return names
 
 
+@command()
+@click.argument("kind", metavar="KIND")
+@click.argument("name", metavar="NAME")
+@click.option(
+    "--dir",
+    "parent",
+    type=click.Path(path_type=Path),
+    default=Path(),
+    metavar="DIR",
+    help="Folder to put the package's own folder into  [.]",
+)
+def new(kind: str, name: str, *, parent: Path) -> None:
+    """Start a package with a loss, a miner or a sampler that works.
+
+    KIND is loss, miner or sampler; NAME is that of the component, such as my_loss.
+    """
+    from harness.cli.scaffold import files, write
+
+    folder = parent / name.replace("_", "-")
+    for path in write(folder, files(kind, name)):
+        click.echo(path)
+    click.echo()
+    click.echo(f"pip install -e {folder}")
+    click.echo(f"harness plugin check {name}")
+
+
+plugin.add_command(new)
+
+
 def replay_record(count: Tally) -> dict[str, object]:
     """Return how one method went in one dtype as JSON can hold it."""
     return {

@@ -17,12 +17,11 @@ from harness.contracts import (
     BuildContext,
     LossParts,
     Miner,
-    Pairs,
     Progress,
-    Triplets,
     Tuples,
 )
-from harness.specs import LossSpec, MinerSpec, Params
+from harness.kit.pairs import all_pairs, all_triplets
+from harness.specs import LossSpec, MinerSpec, Params, TupleSort
 
 NUM_CLASSES, EMBEDDING_DIM, FEATURE_DIM = 6, 16, 24
 BALANCED = (0, 0, 0, 0, 2, 2, 2, 2, 3, 3, 3, 3, 5, 5, 5, 5)
@@ -128,14 +127,9 @@ def scalar(terms: Tensor | Mapping[str, Tensor]) -> Tensor:
     return terms["loss"] if isinstance(terms, Mapping) else terms
 
 
-def all_tuples(labels: Tensor, sort: str) -> Tuples:
+def all_tuples(labels: Tensor, sort: TupleSort) -> Tuples:
     """Return every pair or triplet of a batch."""
-    same = labels[:, None] == labels[None, :]
-    positive = same & ~torch.eye(len(labels), dtype=torch.bool, device=labels.device)
-    if sort == "pairs":
-        return Pairs(*positive.nonzero(as_tuple=True), *(~same).nonzero(as_tuple=True))
-    triplets = positive[:, :, None] & ~same[:, None, :]
-    return Triplets(*triplets.nonzero(as_tuple=True))
+    return all_pairs(labels) if sort == "pairs" else all_triplets(labels)
 
 
 def moved(batch: Batch, device: str) -> Batch:
