@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 from harness.errors import HarnessError
+from harness.kit.precision import at_least_single
 
 DENOMINATOR = 1e-5  # added to the Möbius denominator
 SMALLEST_NORM = 1e-5  # a shorter vector is divided by this instead of by its norm
@@ -57,19 +58,19 @@ class PoincareBall:
 
     def exp0(self, tangent: Float[Tensor, "*n d"]) -> Float[Tensor, "*n d"]:
         """Map tangent vectors at the origin into the ball: tanh(sqrt(c) |u|) u / (sqrt(c) |u|)."""
-        tangent = full_precision(tangent)
+        tangent = at_least_single(tangent)
         length = math.sqrt(self.c) * _norm(tangent).clamp(min=SMALLEST_NORM)
         return length.clamp(max=LARGEST_TANH).tanh() * tangent / length
 
     def log0(self, x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n d"]:
         """Map points back to the tangent space at the origin; the inverse of `exp0`."""
-        x = full_precision(x)
+        x = at_least_single(x)
         length = math.sqrt(self.c) * _norm(x).clamp(min=SMALLEST_NORM)
         return x / length * artanh(length)
 
     def exp(self, x: Float[Tensor, "*n d"], tangent: Float[Tensor, "*n d"]) -> Tensor:
         """Follow tangent vectors at the points x."""
-        x, tangent = full_precision(x), full_precision(tangent)
+        x, tangent = at_least_single(x), at_least_single(tangent)
         length = math.sqrt(self.c) * _norm(tangent).clamp(min=SMALLEST_NORM)
         step = (self.conformal(x) * length / 2).clamp(max=LARGEST_TANH).tanh() * tangent / length
         return self.add(x, step)
@@ -82,7 +83,7 @@ class PoincareBall:
 
     def project(self, x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n d"]:
         """Draw points that lie outside, or less than 0.1 % from the edge, back to that place."""
-        x = full_precision(x)
+        x = at_least_single(x)
         norm = _norm(x).clamp(min=SMALLEST_NORM)
         largest = (1 - BOUNDARY) / math.sqrt(self.c)
         return torch.where(norm > largest, x / norm * largest, x)
@@ -91,7 +92,7 @@ class PoincareBall:
 
     def add(self, x: Float[Tensor, "*n d"], y: Float[Tensor, "*n d"]) -> Float[Tensor, "*n d"]:
         """Return the Möbius sum of x and y, row by row."""
-        x, y = full_precision(x), full_precision(y)
+        x, y = at_least_single(x), at_least_single(y)
         c, product = self.c, (x * y).sum(-1, keepdim=True)
         of_x, of_y = _square(x), _square(y)
         numerator = (1 + 2 * c * product + c * of_y) * x + (1 - c * of_x) * y
@@ -100,8 +101,8 @@ class PoincareBall:
     def multiply(self, matrix: Float[Tensor, "k d"], x: Float[Tensor, "n d"]) -> Tensor:
         """Return the Möbius product of a matrix with points, (N, K); 0 where the product is 0."""
         with torch.autocast(x.device.type, enabled=False):
-            x = full_precision(x)
-            moved = x @ full_precision(matrix).T
+            x = at_least_single(x)
+            moved = x @ at_least_single(matrix).T
         norm, root = _norm(moved), math.sqrt(self.c)
         length = norm / _norm(x) * artanh(root * _norm(x))
         result = length.clamp(max=LARGEST_TANH).tanh() * moved / (norm * root)
@@ -109,7 +110,7 @@ class PoincareBall:
 
     def conformal(self, x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n 1"]:
         """Return the factor 2 / (1 - c |x|^2) by which the ball stretches lengths at x."""
-        return 2 / (1 - self.c * _square(full_precision(x)))
+        return 2 / (1 - self.c * _square(at_least_single(x)))
 
     # --- distances ------------------------------------------------------------------------------
 
@@ -121,7 +122,7 @@ class PoincareBall:
     def distance_to_origin(self, x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n"]:
         """Return the distance of each point to the origin."""
         root = math.sqrt(self.c)
-        return 2 / root * artanh(root * _norm(full_precision(x))).squeeze(-1)
+        return 2 / root * artanh(root * _norm(at_least_single(x))).squeeze(-1)
 
     def distances(self, x: Float[Tensor, "n d"], y: Float[Tensor, "m d"]) -> Float[Tensor, "n m"]:
         """Return the distance of every x to every y; the ranking distance of Hyp and HIER.
@@ -133,7 +134,7 @@ class PoincareBall:
         """
         same = x is y
         with torch.autocast(x.device.type, enabled=False):
-            x, y = full_precision(x), full_precision(y)
+            x, y = at_least_single(x), at_least_single(y)
             products = x @ y.T
         of_x = products.diagonal() if same else _square(x).squeeze(-1)
         of_y = of_x if same else _square(y).squeeze(-1)
@@ -163,7 +164,7 @@ class PoincareBall:
 
     def mean(self, x: Float[Tensor, "n d"]) -> Float[Tensor, " d"]:
         """Return the Einstein midpoint of points."""
-        klein = self.to_klein(full_precision(x))
+        klein = self.to_klein(at_least_single(x))
         weight = self.lorentz_factor(klein)
         return self.from_klein((weight * klein).sum(0) / weight.sum())
 
@@ -191,7 +192,7 @@ class ToBall(nn.Module):
 
     def forward(self, features: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:
         """Return the points of the ball."""
-        features = full_precision(features)
+        features = at_least_single(features)
         if self.clip_radius is not None:
             features = clip_length(features, self.clip_radius)
         points = self.ball.project(self.ball.exp0(features))
@@ -226,11 +227,6 @@ def artanh(x: Tensor, rest: Tensor | None = None) -> Tensor:
         clamped = x.detach().clamp(-LARGEST_ARTANH, LARGEST_ARTANH)
         rest = (1 - clamped) * (1 + clamped)
     return _Artanh.apply(x, rest)  # pyright: ignore[reportReturnType] - untyped
-
-
-def full_precision(x: Tensor) -> Tensor:
-    """Return half-precision numbers as float32, all others as they are."""
-    return x.float() if x.dtype in {torch.float16, torch.bfloat16} else x
 
 
 def _square(x: Float[Tensor, "*n d"]) -> Float[Tensor, "*n 1"]:

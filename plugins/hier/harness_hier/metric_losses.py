@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from harness.api import Batch, Progress
-from harness.kit.hyperbolic import PoincareBall, full_precision
+from harness.kit.hyperbolic import PoincareBall
 from harness.kit.labels import check_labels
 from harness.kit.pairs import log_one_plus_sum_exp, negative_pairs, positive_pairs
 from harness.kit.partners import place_terms
+from harness.kit.precision import at_least_single
 from harness.kit.proxies import anchor_terms, fan_out_points, own_class, uniform_points
 
 
@@ -72,7 +73,7 @@ class MultiSimilarity(nn.Module):
 
     def forward(self, batch: Batch, progress: Progress) -> Tensor:
         """Return the loss."""
-        z = functional.normalize(full_precision(batch.embeddings))
+        z = functional.normalize(at_least_single(batch.embeddings))
         return self.of_similarities(z @ z.T - self.base, batch)
 
     def of_similarities(self, centred: Float[Tensor, "b b"], batch: Batch) -> Float[Tensor, ""]:
@@ -150,7 +151,7 @@ class SupCon(nn.Module):
 
 def ball_similarities(embeddings: Float[Tensor, "b d"], c: float) -> Float[Tensor, "b b"]:
     """Return -d of every pair in the ball of curvature -c, or inner products for c = 0."""
-    z = full_precision(embeddings)
+    z = at_least_single(embeddings)
     if not c:
         return z @ z.T
     ball = PoincareBall(c)

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from harness.api import Batch, BuildContext, HarnessError, LossParts, ParamGroup, Progress
 from harness.kit.heads import OrthogonalHead
-from harness.kit.hyperbolic import PoincareBall, ToBall, full_precision
+from harness.kit.hyperbolic import PoincareBall, ToBall
+from harness.kit.precision import at_least_single
 from harness.kit.proxies import normal_points
 from harness.kit.randomness import generator_of
 from harness_hier import METRIC_CARDS, HierParams
@@ -91,7 +92,7 @@ class HierObjective(nn.Module):
             draws: Triplets and noise; None draws them from the generator.
         """
         with torch.autocast(batch.embeddings.device.type, enabled=False):
-            embeddings = full_precision(batch.embeddings)
+            embeddings = at_least_single(batch.embeddings)
             terms = self.metric(replace(batch, embeddings=embeddings), progress)
             metric = terms["loss"] if isinstance(terms, Mapping) else terms
             data, proxies = self.regulariser(embeddings, batch.labels, draws)

@@ -18,8 +18,9 @@ from torch.nn import functional
 
 from harness.api import Batch, BuildContext, LossParts, Progress
 from harness.kit.heads import OrthogonalHead
-from harness.kit.hyperbolic import PoincareBall, ToBall, full_precision
+from harness.kit.hyperbolic import PoincareBall, ToBall
 from harness.kit.partners import place_terms
+from harness.kit.precision import at_least_single
 from harness.kit.randomness import generator_of
 from harness_hyp import HypParams
 
@@ -47,7 +48,7 @@ class HypObjective(nn.Module):
 
     def similarities(self, embeddings: Float[Tensor, "b d"]) -> Float[Tensor, "b b"]:
         """Return s."""
-        z = full_precision(embeddings)
+        z = at_least_single(embeddings)
         if self.ball is None:
             return z @ z.T / self.params.tau
         z = self.ball.project(z)

@@ -5,8 +5,7 @@ Shapes: B batch, D embedding, T tuples.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 
 from harness.api import Batch, HarnessError, Pairs, Progress, Triplets
 from harness.kit.labels import check_labels
+from harness.kit.precision import full_precision
 
 Formula = Callable[..., Tensor | Mapping[str, Tensor]]
 
@@ -57,13 +57,6 @@ class Criterion(nn.Module):
         weights = dict(self.named_parameters())
         with full_precision(batch.embeddings) as embeddings:
             return self.formula(replace(batch, embeddings=embeddings), **weights)
-
-
-@contextmanager
-def full_precision(values: Tensor) -> Generator[Tensor]:
-    """Leave autocast, with the values in single precision at least."""
-    with torch.autocast(values.device.type, enabled=False):
-        yield values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def triplets_of(batch: Batch) -> Triplets:

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from harness.api import Batch, BuildContext, HarnessError, LossParts, ParamGroup, Progress
+from harness.kit.precision import full_precision
 from harness.kit.randomness import generator_of
-from harness_rdml.criterion import full_precision
 from harness_rdml.criterion_params import MultiSimilarityParams, SeparationParams
 from harness_rdml.pair_criteria import multi_similarity_loss
 
