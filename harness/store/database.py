@@ -13,6 +13,7 @@ from pathlib import Path
 import duckdb
 
 from harness.errors import HarnessError
+from harness.store.inference import STUDENT_P
 from harness.store.inventory import Inventory, reads_well, take_inventory
 from harness.store.sandbox import check_selects, readable
 from harness.store.views import (
@@ -129,7 +130,8 @@ def _filled(
         database.execute(f"SET VARIABLE {table}_files = ?::VARCHAR[]", [names])
     found = [table for table, names in paths.items() if names]
     metrics = _measured(database, found) if "results" in views else ()
-    if "leaderboard" in views:
+    database.execute(STUDENT_P)
+    if not {"leaderboard", "comparisons"}.isdisjoint(views):
         _set_quantiles(database)
     for view in views:
         database.execute(create_statement(view, found=found, metrics=metrics))

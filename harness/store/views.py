@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
+from harness.store import inference
 from harness.store.schema import TABLES, TIME
 
 HEADLINES = ("map_at_r", "r_precision", "precision_at_1")  # columns of `results`, rows or not
@@ -21,6 +22,7 @@ VIEW_DOCS: Mapping[str, str] = {
     "that deviate from their protocol are in it, `WHERE leaderboard_eligible` leaves them out.",
     "leaderboard": "Mean of each metric over seeds, by protocol, data and method; folds of one "
     "seed are averaged first. Only runs without deviations that are no rehearsal.",
+    **inference.DOCS,
     "metrics": "Values of the runs that count, one row for each part, epoch and metric.",
     "epochs": "Training curves of the runs that count.",
     "queries": "Outcome of each test query of the runs that count.",
@@ -45,7 +47,10 @@ _BUILT_ON: Mapping[str, tuple[str, ...]] = {
     "epochs": ("attempts", "runs", "all_epochs"),
     "queries": ("attempts", "runs", "all_queries"),
     "results": ("attempts", "runs", "all_metrics"),
-    "leaderboard": ("attempts", "runs", "all_metrics"),
+    "scores": ("attempts", "runs", "all_metrics"),
+    "leaderboard": ("attempts", "runs", "all_metrics", "scores"),
+    "comparisons": ("attempts", "runs", "all_metrics", "scores"),
+    "equal_compute": ("attempts", "runs", "all_metrics", "all_epochs"),
 }
 
 _RUNS = """
@@ -59,19 +64,10 @@ _FAILURES = """
 """
 
 _LEADERBOARD = """
-    WITH cells AS (
-        SELECT runs.*, name AS metric, version AS metric_version, value
-        FROM runs JOIN all_metrics USING (attempt_id)
-        WHERE leaderboard_eligible AND NOT smoke AND len(deviations) = 0
-            AND part = 'test' AND selected AND value IS NOT NULL
-        QUALIFY row_number() OVER (
-            PARTITION BY protocol_digest, data_digest, method, metric, metric_version, fold, seed
-            ORDER BY ended_at DESC, attempt_id DESC
-        ) = 1
-    ), seeds AS (
+    WITH seeds AS (
         SELECT protocol, protocol_digest, data_digest, dataset, method, metric, metric_version,
             seed, avg(value ORDER BY fold) AS value, count(*) AS num_folds
-        FROM cells GROUP BY ALL
+        FROM scores GROUP BY ALL
     ), methods AS (
         SELECT * EXCLUDE (seed, value, num_folds), avg(value ORDER BY seed) AS mean,
             stddev_samp(value ORDER BY seed) AS std, count(*) AS num_seeds,
@@ -89,6 +85,9 @@ _BODIES: Mapping[str, str] = {
     "runs": _RUNS,
     "failures": _FAILURES,
     "leaderboard": _LEADERBOARD,
+    "scores": inference.SCORES,
+    "comparisons": inference.COMPARISONS,
+    "equal_compute": inference.EQUAL_COMPUTE,
     **{name: _COUNTED.format(name) for name in ("metrics", "epochs", "queries")},
 }
 
@@ -210,6 +209,7 @@ def quoted(name: str) -> str:
 
 
 _DERIVED_DOCS: Mapping[str, str] = {
+    **inference.COLUMN_DOCS,
     "recovered": "Another attempt at the same run ended well.",
     "metric": "Name of the metric.",
     "metric_version": "Version of its definition.",
