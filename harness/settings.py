@@ -166,6 +166,19 @@ def resolve(
     return Settings(**values, sources=sources)
 
 
+def check_online(settings: Settings, asking: str) -> None:
+    """Check that the settings allow a download.
+
+    Raises:
+        HarnessError: They say offline; names the place.
+    """
+    if settings.offline:
+        raise HarnessError(
+            f"{asking} asks for the network, and the settings say offline",
+            hint=f"offline comes from {settings.sources['offline']}",
+        )
+
+
 class _Given(NamedTuple):
     source: str
     base: Path

@@ -11,8 +11,7 @@ import click
 
 from harness.cli.options import command, with_request, with_settings
 from harness.cli.output import columns, json_line
-from harness.errors import HarnessError
-from harness.settings import Settings
+from harness.settings import Settings, check_online
 
 if TYPE_CHECKING:
     from harness.contracts import Backend
@@ -122,11 +121,8 @@ def _execute(
     """Do the runs, then say how it ended."""
     from harness.store.writer import open_store
 
-    if settings.offline and options["download"]:
-        raise HarnessError(
-            "--download asks for the network, and the settings say offline",
-            hint=f"offline comes from {settings.sources['offline']}",
-        )
+    if options["download"]:
+        check_online(settings, "--download")
     store = open_store(settings.store)  # before torch: a full disk is known within a second
 
     from harness.cli.outcome import Outcome

@@ -1,0 +1,213 @@
+"""`harness data`: data sets on this machine, and how they get here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+
+from harness.cli.options import command, group, with_settings
+from harness.cli.output import columns, facts, json_line
+from harness.errors import HarnessError, MissingDataError
+from harness.settings import Settings, check_online
+
+if TYPE_CHECKING:
+    from harness.contracts import SampleTable
+    from harness.data.verification import Verification
+    from harness.registry import Entry, Registry
+    from harness.specs import DatasetSpec, Params
+
+MOST_SHOWN = 10
+
+with_values = click.option(
+    "--set",
+    "values",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="Parameter of the data set: path=birds, images=img_highres. Repeatable.",
+)
+
+
+@group()
+def data() -> None:
+    """List, fetch and verify data sets."""
+
+
+@command("list")
+@with_settings("data")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per data set.")
+def list_data(*, settings: Settings, as_json: bool) -> None:
+    """List data sets, their official sizes, and whether they are here."""
+    header = ("data set", "images", "classes", "state")
+    rows = [(*_sizes(card), state) for card, state in _states(_registry(settings), settings.data)]
+    if as_json:
+        for row in rows:
+            json_line(dict(zip(("dataset", *header[1:]), row, strict=True)))
+        return
+    columns(header, [tuple("-" if cell is None else cell for cell in row) for row in rows])
+
+
+@command("fetch")
+@click.argument("name")
+@with_settings("data")
+@click.option("--keep", is_flag=True, help="Keep downloaded archives after unpacking them.")
+def fetch_data(name: str, *, settings: Settings, keep: bool) -> None:
+    """Download and unpack a data set, or unpack what you have put in place.
+
+    A download that was cut goes on where it ended. `harness data verify` looks at the result.
+    """
+    from harness.cli.transfers import progress_line
+    from harness.data.fetching import fetch
+    from harness.download import size_text
+
+    check_online(settings, "harness data fetch")
+    entry = _registry(settings).get("dataset", name)
+    card = cast("DatasetSpec", entry.card)
+    if (found := _found(card, settings.data)) is not None:
+        click.echo(f"{card.name} is here already: {_where(found)}")
+        return
+    with progress_line(size_text) as tell:
+        folder = fetch(card, settings.data, progress=tell, keep=keep)
+    click.echo(f"{card.name} is in {folder}; next: harness data verify {card.name}")
+
+
+@command("verify")
+@click.argument("name")
+@with_settings("data")
+@with_values
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, on stdout.")
+def verify_data(name: str, *, settings: Settings, values: Sequence[str], as_json: bool) -> int:
+    """Count, decode and hash every image of a data set, and print its digest.
+
+    Equal digests mean equal copies; every run stores the digest of data and split. The exit code
+    is 1 when something is wrong.
+    """
+    from harness.cli.transfers import progress_line
+    from harness.data.verification import verify
+
+    entry = _registry(settings).get("dataset", name)
+    with progress_line(lambda count: f"{count:,}") as tell:
+        found = verify(
+            cast("DatasetSpec", entry.card), _params(entry, values), settings.data, progress=tell
+        )
+    if as_json:
+        json_line(verification_record(name, found))
+    else:
+        _print_verification(name, found)
+    return int(bool(found.problems))
+
+
+@command("path")
+@click.argument("name")
+@with_settings("data")
+@with_values
+def path_data(name: str, *, settings: Settings, values: Sequence[str]) -> None:
+    """Print the folder that holds the images of a data set."""
+    from harness.contracts import DataContext
+
+    entry = _registry(settings).get("dataset", name)
+    card = cast("DatasetSpec", entry.card)
+    table: SampleTable = card.build(_params(entry, values), DataContext(settings.data))
+    if table.root is None and not card.files:
+        raise HarnessError(f"data set {name!r} has no folder", hint=card.how_to_get)
+    click.echo((table.root or settings.data / card.folder).absolute())
+
+
+for one in (list_data, fetch_data, verify_data, path_data):
+    data.add_command(one)
+
+
+def verification_record(name: str, found: Verification) -> dict[str, object]:
+    """Return what was found as JSON can hold it."""
+    return {
+        "dataset": name,
+        "root": found.root,
+        "manifest_digest": found.digest,
+        "parts": [part._asdict() for part in found.parts],
+        "official": [part._asdict() for part in found.official],
+        "problems": found.problems,
+    }
+
+
+def _print_verification(name: str, found: Verification) -> None:
+    columns(("part", "images", "classes"), found.parts)
+    click.echo()
+    facts([("data set", name), ("folder", found.root), ("digest", found.digest)])
+    problems = found.problems
+    for problem in problems[:MOST_SHOWN]:
+        click.echo(f"problem: {problem}")
+    if len(problems) > MOST_SHOWN:
+        click.echo(f"and {len(problems) - MOST_SHOWN:,} more; --json has them all")
+    if not problems:
+        official = ", as the official copy has them" if found.official else ""
+        click.echo(f"all images can be read{official}")
+
+
+def _registry(settings: Settings) -> Registry:
+    from harness.registry import discover
+
+    return discover(only=settings.load_plugins)
+
+
+def _params(entry: Entry, values: Sequence[str]) -> Params:
+    """Return the parameters of a data set, from `NAME=VALUE` texts."""
+    from harness.documents import parse_value
+    from harness.registry import params
+
+    given: dict[str, Any] = {}
+    for text in values:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise HarnessError(f"--set {text!r} is not NAME=VALUE", hint="type --set path=birds")
+        given[name] = parse_value(value, source=f"--set {name}")
+    return params(entry, given)
+
+
+def _sizes(card: DatasetSpec) -> tuple[str, int | None, int | None]:
+    return card.name, card.num_images, card.num_classes
+
+
+def _states(registry: Registry, root: Path) -> list[tuple[DatasetSpec, str]]:
+    """Return each data set's card, and what is known of it here."""
+    return [
+        (card, _state(card, root))
+        for card in (cast("DatasetSpec", entry.card) for entry in registry.entries("dataset"))
+    ]
+
+
+def _state(card: DatasetSpec, root: Path) -> str:
+    if any(field.is_required() for field in card.params.model_fields.values()):
+        return "yours; needs parameters"
+    try:
+        found = _found(card, root)
+    except HarnessError as error:
+        return f"wrong: {error.message}"
+    if found is not None:
+        return f"here: {_where(found)}"
+    return "missing; harness data fetch " + card.name if _fetchable(card) else "missing"
+
+
+def _found(card: DatasetSpec, root: Path) -> SampleTable | None:
+    """Return the data set, None if it is missing.
+
+    Raises:
+        HarnessError: It is there, and something is wrong with it.
+    """
+    from harness.contracts import DataContext
+
+    if any(field.is_required() for field in card.params.model_fields.values()):
+        return None
+    try:
+        return card.build(card.params(), DataContext(root))
+    except MissingDataError:
+        return None
+
+
+def _where(table: SampleTable) -> str:
+    return str(table.root or "in memory")
+
+
+def _fetchable(card: DatasetSpec) -> bool:
+    return bool(card.files)
