@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from harness.store import inference
+from harness.store import inference, published
 from harness.store.schema import TABLES, TIME
 
 HEADLINES = ("map_at_r", "r_precision", "precision_at_1")  # columns of `results`, rows or not
@@ -23,6 +23,7 @@ VIEW_DOCS: Mapping[str, str] = {
     "leaderboard": "Mean of each metric over seeds, by protocol, data and method; folds of one "
     "seed are averaged first. Only runs without deviations that are no rehearsal.",
     **inference.DOCS,
+    "published": published.DOC,
     "metrics": "Values of the runs that count, one row for each part, epoch and metric.",
     "epochs": "Training curves of the runs that count.",
     "queries": "Outcome of each test query of the runs that count.",
@@ -51,6 +52,7 @@ _BUILT_ON: Mapping[str, tuple[str, ...]] = {
     "leaderboard": ("attempts", "runs", "all_metrics", "scores"),
     "comparisons": ("attempts", "runs", "all_metrics", "scores"),
     "equal_compute": ("attempts", "runs", "all_metrics", "all_epochs"),
+    "published": (),
 }
 
 _RUNS = """
@@ -142,6 +144,8 @@ def create_statement(view: str, *, found: Collection[str], metrics: Sequence[Met
     """
     if view in SOURCES:
         body = _source(SOURCES[view], found=SOURCES[view] in found)
+    elif view == "published":
+        body = published.published_select()
     elif view == "results":
         body = _results(metrics)
     else:
@@ -223,6 +227,8 @@ _DERIVED_DOCS: Mapping[str, str] = {
 
 def column_doc(view: str, column: str) -> str:
     """Return what a column of a view means; empty if nobody said."""
+    if view == "published" and column in published.COLUMN_DOCS:
+        return published.COLUMN_DOCS[column]
     table = next((table for table in TABLES if table in view), "runs")
     if column in TABLES[table]:
         return TABLES[table][column].doc

@@ -164,7 +164,7 @@ def test_times_are_plain_and_in_utc(store: Store, monkeypatch: pytest.MonkeyPatc
 
 
 def test_an_empty_store_has_every_view_with_its_columns(store: Store):
-    for view in VIEW_DOCS:
+    for view in VIEW_DOCS.keys() - {"published"}:  # what others measured is there from the start
         assert rows(store, f"SELECT * FROM {view}") == []
     assert rows(store, README_QUERY) == []
     shown = dict(query(store, "SELECT column_name, column_type FROM (DESCRIBE runs)").rows)
