@@ -19,6 +19,7 @@ from harness.errors import HarnessError, did_you_mean
 
 FILE_NAME = "harness.toml"
 DEFAULT_MEMORY = 2**30
+DEFAULT_CACHE_CAP = 32 * 2**30
 LEAST_MEMORY = 2**20  # less is a number without its unit
 UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 LOG_LEVELS = ("debug", "info", "warning", "error")
@@ -38,6 +39,8 @@ class Settings:
         workers: Processes that decode images; None lets the run decide, 0 uses the main process.
         backend: Evaluation backend that ranks; it changes no result.
         memory: Bytes a ranking may use above the embeddings; they change no result.
+        cache: Folder of prepared pixels; None takes `.cache` in the folder of the data sets.
+        cache_cap: Bytes that prepared pixels may take; above it images are prepared at each use.
         offline: Refuse every download, `--download` or not.
         sources: Setting name to where its value came from (`HARNESS_STORE`, `--store`, a file).
     """
@@ -51,6 +54,8 @@ class Settings:
     workers: int | None
     backend: str
     memory: int
+    cache: Path | None
+    cache_cap: int
     offline: bool
     sources: Mapping[str, str]
 
@@ -121,6 +126,8 @@ READERS: Mapping[str, Callable[[object, Path], object]] = {
     "workers": _workers,
     "backend": _name,
     "memory": _size,
+    "cache": _folder,
+    "cache_cap": _size,
     "offline": _switch,
 }
 DEFAULTS: Mapping[str, object] = {
@@ -133,6 +140,8 @@ DEFAULTS: Mapping[str, object] = {
     "workers": None,
     "backend": "torch",
     "memory": DEFAULT_MEMORY,
+    "cache": None,
+    "cache_cap": DEFAULT_CACHE_CAP,
     "offline": False,
 }
 
@@ -177,6 +186,11 @@ def check_online(settings: Settings, asking: str) -> None:
             f"{asking} asks for the network, and the settings say offline",
             hint=f"offline comes from {settings.sources['offline']}",
         )
+
+
+def cache_folder(settings: Settings) -> Path:
+    """Return where prepared pixels are kept."""
+    return settings.cache or settings.data / ".cache"
 
 
 class _Given(NamedTuple):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from harness.cli.cache import cache
 from harness.cli.options import command, group, with_settings
 from harness.cli.output import columns, facts, json_line
 from harness.errors import HarnessError, MissingDataError
@@ -115,7 +116,7 @@ def path_data(name: str, *, settings: Settings, values: Sequence[str]) -> None:
     click.echo((table.root or settings.data / card.folder).absolute())
 
 
-for one in (list_data, fetch_data, verify_data, path_data):
+for one in (list_data, fetch_data, verify_data, path_data, cache):
     data.add_command(one)
 
 

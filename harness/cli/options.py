@@ -88,6 +88,12 @@ SETTING_FLAGS: dict[str, Callable[[Any], Any]] = {
     "memory": click.option(
         "--memory", metavar="SIZE", help="For a ranking, above the embeddings.  [1GiB]"
     ),
+    "cache": click.option(
+        "--cache", metavar="DIR", help="Folder of prepared pixels  [.cache in the data's]"
+    ),
+    "cache_cap": click.option(
+        "--cache-cap", metavar="SIZE", help="Most that prepared pixels may take.  [32GiB]"
+    ),
 }
 
 

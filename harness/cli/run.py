@@ -11,7 +11,7 @@ import click
 
 from harness.cli.options import command, with_request, with_settings
 from harness.cli.output import columns, json_line
-from harness.settings import Settings, check_online
+from harness.settings import Settings, cache_folder, check_online
 
 if TYPE_CHECKING:
     from harness.contracts import Backend
@@ -25,7 +25,9 @@ MOST_WORKERS = 8
 @command()
 @click.argument("protocol")
 @with_request
-@with_settings("store", "data", "weights", "device", "workers", "backend", "memory")
+@with_settings(
+    *("store", "data", "weights", "device", "workers", "backend", "memory", "cache", "cache_cap")
+)
 @click.option(
     "--existing",
     type=click.Choice(EXISTING),
@@ -37,6 +39,7 @@ MOST_WORKERS = 8
 @click.option("--compile", is_flag=True, help="Let torch compile the backbone; see the docs.")
 @click.option("--download", is_flag=True, help="Fetch data or weights that are missing.")
 @click.option("--save-embeddings", is_flag=True, help="Keep the test embeddings of each run.")
+@click.option("--no-cache", is_flag=True, help="Keep no prepared pixels.")
 @click.option("--fail-fast", is_flag=True, help="Stop after the first failed run.")
 @click.option("--dry-run", is_flag=True, help="Show the plan and do nothing.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per event, on stdout.")
@@ -127,15 +130,18 @@ def _execute(
 
     from harness.cli.outcome import Outcome
     from harness.cli.progress import reporter
+    from harness.data.cache import CachePlace
     from harness.execute import ExecutionOptions, run_all
 
     device = settings.device
+    place = CachePlace(cache_folder(settings), settings.cache_cap)
     chosen = ExecutionOptions(
         data_root=settings.data,
         weights_folder=settings.weights,
         device=device,
         workers=_default_workers(device) if settings.workers is None else settings.workers,
         memory=settings.memory,
+        cache=None if options.pop("no_cache") else place,
         **options,
     )
     outcome = Outcome(store)

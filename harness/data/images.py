@@ -83,17 +83,18 @@ class PreparedImages:
             HarnessError: The image is unreadable or does not fit the pipeline.
         """
         if self._cache is None:
-            return self._prepare(row)
+            return self.prepare(row)
         source = None if self.table.paths is None else image_path(self.table, row)
         kept = self._cache.get(row, source)
         if kept is not None:
             return kept
         stamp = Stamp.of(source)  # from before it is read: a file that changes is read again
-        pixels = self._prepare(row)
+        pixels = self.prepare(row)
         self._cache.put(row, pixels, stamp)
         return pixels
 
-    def _prepare(self, row: int) -> NDArray[np.uint8]:
+    def prepare(self, row: int) -> NDArray[np.uint8]:
+        """Return the pixels of one row from its file, past the cache."""
         opened = open_image(self.table, row)
         try:
             return pixels_of(self.pipeline.prepare(opened))

@@ -227,6 +227,7 @@ def _loaders(
         eval_batch_size=run.protocol.evaluation.batch_size,
         workers=options.workers,
         device=str(device),
+        cache=options.cache,
     )
 
 

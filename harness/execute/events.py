@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from harness.contracts import TORCH, Backend
+from harness.data.cache import MEMORY, CachePlace
 from harness.plan import Run
 from harness.settings import DEFAULT_MEMORY
 from harness.training.loop import EpochRecord
@@ -34,6 +35,7 @@ class ExecutionOptions:
             the row says it.
         backend: What ranks.
         memory: Bytes a ranking may use above the embeddings.
+        cache: Where prepared images are kept; None keeps none. It changes no result.
         fail_fast: Stop after the first failed run.
     """
 
@@ -48,6 +50,7 @@ class ExecutionOptions:
     compile: bool = False
     backend: Backend = TORCH
     memory: int = DEFAULT_MEMORY
+    cache: CachePlace | None = MEMORY
     fail_fast: bool = False
 
 

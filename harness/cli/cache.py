@@ -1,0 +1,106 @@
+"""`harness data cache`: prepared pixels on disk."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from harness.cli.options import command, group, with_settings
+from harness.cli.output import columns, json_line
+from harness.cli.transfers import progress_line
+from harness.errors import HarnessError
+from harness.settings import Settings, cache_folder
+
+
+@group()
+def cache() -> None:
+    """Show, fill and clear the caches of prepared pixels.
+
+    Images are decoded and resized once, then read by all workers and runs. Runs fill the caches
+    by themselves; a cache that has no room left keeps what it has.
+    """
+
+
+@command("status")
+@with_settings("data", "cache", "cache_cap")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per cache.")
+def status(*, settings: Settings, as_json: bool) -> None:
+    """List the caches, how many images they hold, and their sizes."""
+    from harness.data.caches import cache_statuses
+
+    folder = cache_folder(settings)
+    header = ("cache", "dataset", "steps", "kept", "rows", "bytes")
+    rows = [tuple(getattr(one, name) for name in ("name", *header[1:])) for one in
+            cache_statuses(folder)]  # fmt: skip
+    if as_json:
+        for row in rows:
+            json_line(dict(zip(header, row, strict=True)))
+        return
+    columns((*header[:-1], "size"), [(*row[:-1], size_of(row[-1])) for row in rows])
+    total = sum(row[-1] for row in rows)
+    click.echo(f"{size_of(total)} of {size_of(settings.cache_cap)} in {folder}", err=True)
+
+
+@command("clear")
+@click.argument("dataset", required=False)
+@with_settings("data", "cache")
+def clear(dataset: str | None, *, settings: Settings) -> None:
+    """Delete the caches of a data set, or all; runs that use them go on."""
+    from harness.data.caches import clear_caches
+
+    gone = clear_caches(cache_folder(settings), dataset=dataset)
+    if dataset and not gone:
+        raise HarnessError(
+            f"no cache of data set {dataset!r}", hint="harness data cache status lists them"
+        )
+    size = size_of(sum(one.bytes for one in gone))
+    click.echo(f"{len(gone)} caches deleted, {size} freed")
+
+
+@command("build")
+@click.argument("protocol")
+@with_settings("data", "workers", "cache", "cache_cap")
+@click.option("--dry-run", is_flag=True, help="Say how much it would be, and do nothing.")
+def build(protocol: str, *, settings: Settings, dry_run: bool) -> None:
+    """Prepare all images that the folds of a protocol read.
+
+    Interrupt it at any time: what is done is kept, and the next call goes on.
+    """
+    from harness.contracts import DataContext
+    from harness.protocol import load
+    from harness.registry import discover
+
+    loaded, registry = load(protocol), discover(only=settings.load_plugins)
+
+    from harness.data.cache import CachePlace
+    from harness.execute.caching import fill, protocol_jobs
+
+    place = CachePlace(cache_folder(settings), settings.cache_cap)
+    jobs = protocol_jobs(loaded, registry, context=DataContext(settings.data), place=place)
+    for job in jobs:
+        click.echo(
+            f"{job.steps}: {len(job.rows):,} images to prepare, about {size_of(job.bytes)}; "
+            f"{job.kept:,} kept already"
+        )
+    if dry_run:
+        return
+    workers = (os.cpu_count() or 1) if settings.workers is None else settings.workers
+    with progress_line(lambda count: f"{count:,} images") as tell:
+        for job in jobs:
+            for done in fill(job, workers=workers):
+                tell(job.steps, done, len(job.rows))
+    click.echo(f"cache in {Path(place.folder or '')}")
+
+
+for one in (status, clear, build):
+    cache.add_command(one)
+
+
+def size_of(num_bytes: int) -> str:
+    """Return a number of bytes as people read it."""
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20)):
+        if num_bytes >= size:
+            return f"{num_bytes / size:.1f} {unit}"
+    return f"{num_bytes / 1024:.1f} KiB"
