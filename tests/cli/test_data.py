@@ -203,7 +203,7 @@ def test_nothing_is_fetched_that_was_not_asked_for(harness, web):
 def test_a_run_with_download_fetches_its_data(harness, web, tmp_path):
     words = (
         *("run", "digits", "--plugin", "contrastive", "--smoke"),
-        *("--deviate", "dataset.name=pictures"),
+        *("--deviate", "dataset.name=pictures", "--deviate", "training.batch_size=16"),
     )
     refused = harness(*words)
     assert refused.code == 2
