@@ -14,10 +14,10 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from harness.cli.durations import duration
 from harness.cli.progress import (
     circumstances,
     download_text,
-    duration,
     headline,
     label,
     lines_of,

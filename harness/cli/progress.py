@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from harness.cli.durations import duration
 from harness.cli.output import json_line
 from harness.execute.events import (
     Downloading,
@@ -202,16 +203,3 @@ def values_text(values: Mapping[str, float | None]) -> str:
     """Return `name value` pairs, values to four significant places."""
     shown = ((name, "-" if value is None else f"{value:.4f}") for name, value in values.items())
     return "  ".join(f"{name} {value}" for name, value in shown)
-
-
-def duration(seconds: float) -> str:
-    """Return a time as people say it.
-
-    >>> duration(4.25), duration(75), duration(7260)
-    ('4.2 s', '1 min 15 s', '2 h 1 min')
-    """
-    if round(seconds, 1) < 60:  # noqa: PLR2004 - seconds in a minute
-        return f"{seconds:.1f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes_left = divmod(minutes, 60)
-    return f"{hours} h {minutes_left} min" if hours else f"{minutes} min {rest} s"

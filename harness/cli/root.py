@@ -20,6 +20,14 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     "Run": {
         "run": ("harness.cli.run:run", "Train and test a method under a protocol."),
         "plan": ("harness.cli.run:plan", "List the runs a command would do, and do none."),
+        "study": (
+            "harness.cli.study:study",
+            "Plan, do and follow many runs that belong together.",
+        ),
+        "worker": (
+            "harness.cli.study:worker",
+            "Do a part of a study, under any scheduler; several workers may share one.",
+        ),
         "protocol": ("harness.cli.protocol:protocol", "Show, validate and compare protocols."),
     },
     "Results": {

@@ -23,7 +23,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from harness.errors import HarnessError, StoreError
 from harness.store.encoding import encode_epochs, encode_metrics, encode_queries, encode_run
@@ -196,28 +196,66 @@ def work_folder(store: Store, run_key: str) -> Path:
     return folder
 
 
+class RunInUseError(HarnessError):
+    """Another process is doing this run."""
+
+
 @contextmanager
 def lock(folder: Path) -> Generator[None]:
     """Hold a work folder for this process; the system lets go of it when the process ends.
 
-    Raises:
-        HarnessError: Another process holds it.
-    """
-    import fcntl
+    The folder is made if need be: whoever held it may have removed it a moment ago.
 
+    Raises:
+        RunInUseError: Another process holds it.
+    """
     path = folder / ".lock"
     with readable_errors("lock", path):
-        file = path.open("a+", encoding="utf-8")
+        file = _open_locked(path)
     with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            file.seek(0)
-            raise HarnessError(
-                f"another process is doing this run ({file.read().strip() or 'unknown owner'})",
-                hint=f"wait for it, or end it; the lock is {path}",
-            ) from error
         file.truncate(0)
         file.write(f"process {os.getpid()} on {socket.gethostname()}")
         file.flush()
         yield
+
+
+def _open_locked(path: Path) -> TextIO:
+    import fcntl
+
+    while True:
+        make_folder(path.parent)
+        try:
+            file = path.open("a+", encoding="utf-8")
+        except FileNotFoundError:  # the folder went away in between
+            continue
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            owner = file.read().strip() or "unknown owner"
+            file.close()
+            raise RunInUseError(
+                f"another process is doing this run ({owner})",
+                hint=f"wait for it, or end it; the lock is {path}",
+            ) from error
+        except BaseException:
+            file.close()
+            raise
+        with suppress(FileNotFoundError):
+            if path.stat().st_ino == os.fstat(file.fileno()).st_ino:
+                return file
+        file.close()  # a lock on a file that was removed with its folder locks nobody out
+
+
+def in_use(store: Store, run_key: str) -> bool:
+    """Tell whether some process is doing a run now; it may end, or begin, right after."""
+    import fcntl
+
+    try:
+        with (store.root / WORK / run_key / ".lock").open(encoding="utf-8") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    return False

@@ -7,9 +7,10 @@ import pytest
 from rich.console import Console
 
 from harness.cli import progress
+from harness.cli.durations import duration
 from harness.cli.live import LiveDisplay
 from harness.cli.outcome import exit_code
-from harness.cli.progress import PlainLines, duration, event_record, lines_of, values_text
+from harness.cli.progress import PlainLines, event_record, lines_of, values_text
 from harness.execute.events import (
     Downloading,
     EpochDone,

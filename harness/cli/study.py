@@ -1,0 +1,275 @@
+"""`harness study` and `harness worker`: many runs that belong together."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from harness.cli.options import Action, command, group, with_settings
+from harness.cli.output import columns, json_line
+from harness.errors import HarnessError
+from harness.settings import Settings
+
+if TYPE_CHECKING:
+    from harness.study import Cell
+
+EXISTING = ("only-missing", "always", "never", "only-cache")
+SETTINGS = ("store", "data", "weights", "device", "workers", "backend", "memory")
+MOST_REASON = 60
+
+POOL_FLAGS: list[Callable[[Any], Any]] = [
+    click.option(
+        "--jobs",
+        type=click.IntRange(1, 1024),
+        metavar="N",
+        help="Runs at a time, each a process.  [one per GPU, or 1]",
+    ),
+    click.option("--timeout", metavar="TIME", help="End a run after 90s, 10m, 6h or 2d."),
+    click.option("--max-memory", metavar="SIZE", help="End a run that takes more, such as 8GiB."),
+    click.option(
+        "--threads",
+        type=click.IntRange(1, 1024),
+        metavar="N",
+        help="CPU threads of each run.  [processors divided by jobs]",
+    ),
+    click.option(
+        "--existing",
+        type=click.Choice(EXISTING),
+        default=EXISTING[0],
+        show_default=True,
+        help="Which runs to do when some are finished.",
+    ),
+    click.option("--compile", is_flag=True, help="Let torch compile the backbone; see the docs."),
+    click.option("--download", is_flag=True, help="Fetch data or weights that are missing."),
+    click.option("--save-embeddings", is_flag=True, help="Keep the test embeddings of each run."),
+    click.option("--fail-fast", is_flag=True, help="Start nothing more after a failed run."),
+    click.option("--smoke", is_flag=True, help="Rehearse each run; never on a leaderboard."),
+    click.option("--dry-run", is_flag=True, help="Show the work list and do nothing."),
+    click.option("--json", "as_json", is_flag=True, help="One JSON object per event, on stdout."),
+]
+
+
+class Shard(click.ParamType):
+    """Part of a work list, as `i/n` with i from 0."""
+
+    name = "shard"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        """Read the two numbers."""
+        if isinstance(value, tuple):
+            return value  # pyright: ignore[reportUnknownVariableType] - click converts twice
+        index, slash, count = str(value).partition("/")
+        if not (slash and index.isdecimal() and count.isdecimal() and int(index) < int(count)):
+            self.fail(f"{value!r} is not like 0/4, 1/4, 2/4 or 3/4", param, ctx)
+        return int(index), int(count)
+
+
+def with_pool(action: Action) -> Action:
+    """Add the options that say how a work list is done."""
+    for option in reversed(POOL_FLAGS):
+        action = option(action)
+    return action
+
+
+@group()
+def study() -> None:
+    """Plan, do and follow many runs that belong together."""
+
+
+@study.command("run")
+@click.argument("file")
+@with_settings(*SETTINGS)
+@with_pool
+def run_study(file: str, *, settings: Settings, **options: Any) -> int:  # noqa: ANN401 - POOL_FLAGS
+    """Do the runs of a study that the store does not hold yet, one process each.
+
+    \b
+    harness study run digits_demo --jobs 2
+    harness study run studies/digits_demo.yaml --timeout 10m --max-memory 4GiB
+    """  # noqa: D301 - click reads \b as "keep these line breaks"
+    cells = read_cells(file, settings, smoke=options["smoke"])
+    return do_cells(cells, settings, options, command=f"harness study run {file}")
+
+
+@study.command("plan")
+@click.argument("file")
+@click.option("--smoke", is_flag=True, help="Of a rehearsal.")
+@with_settings("store")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per run.")
+def plan_study(file: str, *, smoke: bool, settings: Settings, as_json: bool) -> int:
+    """List the runs of a study, and what the store knows of each."""
+    return print_cells(read_cells(file, settings, smoke=smoke), settings, as_json=as_json)
+
+
+@study.command("status")
+@click.argument("file")
+@click.option("--smoke", is_flag=True, help="Of a rehearsal.")
+@with_settings("store")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object per protocol and method.")
+def study_status(file: str, *, smoke: bool, settings: Settings, as_json: bool) -> int:
+    """Count what is finished, failed and missing, by protocol and method."""
+    from harness.study.state import find, states_of
+
+    cells = read_cells(file, settings, smoke=smoke)
+    counts: dict[tuple[str, str], dict[str, int]] = {}
+    for cell, state in zip(cells, states_of(cells, find(settings.store)), strict=True):
+        row = counts.setdefault((cell.protocol.name, cell.method), dict.fromkeys(STATES, 0))
+        row[state.known] += 1
+    if as_json:
+        for (protocol, method), row in counts.items():
+            json_line({"protocol": protocol, "method": method, **row})
+    else:
+        rows = [(*who, sum(row.values()), *row.values()) for who, row in counts.items()]
+        columns(("protocol", "method", "planned", *STATES), rows)
+    return 0 if all(row["finished"] == sum(row.values()) for row in counts.values()) else 1
+
+
+STATES = ("finished", "failed", "interrupted", "missing")
+
+
+@command()
+@click.argument("file")
+@click.option("--shard", type=Shard(), metavar="I/N", help="Every N-th run from I on, from 0.")
+@with_settings(*SETTINGS)
+@with_pool
+def worker(
+    file: str,
+    *,
+    shard: tuple[int, int] | None,
+    settings: Settings,
+    **options: Any,  # noqa: ANN401 - POOL_FLAGS
+) -> int:
+    """Do a part of a study, under any scheduler; several workers may share one.
+
+    \b
+    harness worker studies/digits_demo.yaml --shard $SLURM_ARRAY_TASK_ID/16
+    """  # noqa: D301 - click reads \b as "keep these line breaks"
+    from harness.study import shard_of
+
+    cells = read_cells(file, settings, smoke=options["smoke"])
+    if shard is not None:
+        cells = shard_of(cells, index=shard[0], count=shard[1])
+    part = "" if shard is None else f" --shard {shard[0]}/{shard[1]}"
+    return do_cells(cells, settings, options, command=f"harness worker {file}{part}")
+
+
+def read_cells(file: str, settings: Settings, *, smoke: bool) -> tuple[Cell, ...]:
+    """Return the work list of a study file."""
+    from harness.registry import discover
+    from harness.study import cells_of, load
+    from harness.study.document import locate, protocols_of
+
+    study = load(file)
+    protocols = protocols_of(study, locate(Path(file)).parent)
+    return cells_of(study, discover(only=settings.load_plugins), protocols, smoke=smoke)
+
+
+def print_cells(cells: Sequence[Cell], settings: Settings, *, as_json: bool) -> int:
+    """Print one line per run: what it is, what the store knows of it, and how long it takes."""
+    from harness.cli.durations import duration
+    from harness.study.state import find, states_of
+
+    states = states_of(cells, find(settings.store))
+    if as_json:
+        for cell, state in zip(cells, states, strict=True):
+            json_line(
+                {
+                    "protocol": cell.protocol.name,
+                    "protocol_digest": cell.run.protocol_digest,
+                    "run": cell.run.key,
+                    "pair": cell.run.pair_key,
+                    "method": cell.run.method,
+                    "fold": cell.run.fold,
+                    "seed": cell.run.seed,
+                    "state": _word(state.known),
+                    "reason": state.reason,
+                    "expected_seconds": state.seconds,
+                }
+            )
+        return 0
+    header = ("protocol", "run", "method", "fold", "seed", "state", "takes about", "reason")
+    rows = [
+        (
+            cell.protocol.name,
+            cell.run.key,
+            cell.run.method,
+            cell.run.fold,
+            cell.run.seed,
+            _word(state.known),
+            "" if state.seconds is None else duration(state.seconds),
+            _short(state.reason),
+        )
+        for cell, state in zip(cells, states, strict=True)
+    ]
+    columns(header, rows)
+    left = [state.seconds for state in states if state.known != "finished"]
+    known = [seconds for seconds in left if seconds is not None]
+    about = f", about {duration(sum(known) / len(known) * len(left))} one by one" if known else ""
+    click.echo(f"{len(rows)} runs, {len(left)} to do{about}; store {settings.store}", err=True)
+    return 0
+
+
+def do_cells(
+    cells: Sequence[Cell], settings: Settings, options: dict[str, Any], *, command: str
+) -> int:
+    """Do the runs, one process each, and say how it ended."""
+    if options["dry_run"]:
+        return print_cells(cells, settings, as_json=options["as_json"])
+    if settings.offline and options["download"]:
+        raise HarnessError(
+            "--download asks for the network, and the settings say offline",
+            hint=f"offline comes from {settings.sources['offline']}",
+        )
+    from harness.cli.work import WorkOutcome, work_reporter
+    from harness.store.writer import open_store
+    from harness.study.pool import run_cells
+
+    chosen = _pool_options(settings, options)
+    store = open_store(settings.store)
+    outcome = WorkOutcome(command, settings.store)
+    interactive = sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
+    with work_reporter(as_json=options["as_json"], interactive=interactive) as listener:
+        hear = outcome.also_hears(listener)
+        tally = run_cells(cells, store=store, options=chosen, on_event=hear)
+    return outcome.report(cells, tally, as_json=options["as_json"])
+
+
+def _pool_options(settings: Settings, options: dict[str, Any]) -> Any:  # noqa: ANN401 - PoolOptions
+    from harness.study.machine import parse_bytes, parse_duration
+    from harness.study.pool import PoolOptions
+
+    timeout, memory = options["timeout"], options["max_memory"]
+    return PoolOptions(
+        jobs=options["jobs"],
+        timeout=None if timeout is None else parse_duration(timeout),
+        max_memory=None if memory is None else parse_bytes(memory),
+        threads=options["threads"],
+        existing=options["existing"],
+        fail_fast=options["fail_fast"],
+        device=settings.device,
+        load_plugins=settings.load_plugins,
+        backend=settings.backend,
+        run={
+            "data_root": settings.data.resolve(),
+            "weights_folder": settings.weights,
+            "workers": -1 if settings.workers is None else settings.workers,
+            "memory": settings.memory,
+            **{name: options[name] for name in ("download", "save_embeddings", "compile")},
+        },
+    )
+
+
+def _word(known: str) -> str:
+    return "to do" if known == "missing" else known
+
+
+def _short(reason: str) -> str:
+    line = " ".join(reason.split())
+    return line if len(line) <= MOST_REASON else f"{line[: MOST_REASON - 1]}…"

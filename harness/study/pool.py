@@ -1,0 +1,403 @@
+"""Do the cells of a work list, one process per run; the parent itself imports no torch.
+
+A server process imports torch once and is forked for each run, so that a run costs little more
+than itself. Whatever becomes of a process (a crash, the kernel's out-of-memory killer, a hang),
+its run ends as a row and the next one starts.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections import deque
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from typing import TYPE_CHECKING, Any, Literal
+
+from harness.errors import HarnessError
+from harness.study.cells import Cell
+from harness.study.child import OUTPUT, Job, do_record, do_run
+from harness.study.events import (
+    CellEnded,
+    CellProgress,
+    CellSkipped,
+    CellStarted,
+    Tally,
+    WorkListener,
+    WorkStarted,
+)
+from harness.study.ledger import Ledger
+from harness.study.machine import gpus, num_cpus, resident_bytes
+from harness.study.state import states_of
+
+if TYPE_CHECKING:
+    from harness.store.writer import Store
+
+Existing = Literal["only-missing", "always", "never", "only-cache"]
+
+TICK = 0.2  # seconds between looks at time and memory
+SECONDS_TO_WRITE = 60.0  # the row of somebody who has died
+SECONDS_TO_END = 20.0  # after Ctrl-C, for a run to write its own row
+SECONDS_BETWEEN_TRIES = 1.0  # for a run that another process is at
+PRELOADED = ("harness.execute.alone", "harness.store.database", "torchvision.transforms.v2")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolOptions:
+    """How the runs of a work list are done; nothing here changes a result but `threads`.
+
+    Attributes:
+        jobs: Runs at a time; None takes one per GPU, or one.
+        timeout: Seconds after which a run is ended and counts as failed; None is without end.
+        max_memory: Bytes of main memory a run may use; None sets no limit.
+        threads: Of each run; None divides the processors among the jobs.
+        existing: As for a single plan.
+        fail_fast: Start no other run after a failed one.
+        device: `auto`, `cpu`, `cuda` or `cuda:N`.
+        load_plugins: As in the settings.
+        backend: What ranks.
+        run: Other fields of `ExecutionOptions`, by name.
+    """
+
+    jobs: int | None = None
+    timeout: float | None = None
+    max_memory: int | None = None
+    threads: int | None = None
+    existing: Existing = "only-missing"
+    fail_fast: bool = False
+    device: str = "auto"
+    load_plugins: tuple[str, ...] | None = None
+    backend: str = "torch"
+    run: dict[str, Any] = field(default_factory=dict[str, Any])
+
+    def slots(self) -> tuple[str | None, ...]:
+        """Return the GPU of each slot; None where a run sees what its device says."""
+        found = gpus() if self.device in {"auto", "cuda"} else ()
+        jobs = self.jobs or len(found) or 1
+        return tuple(found[slot % len(found)] if found else None for slot in range(jobs))
+
+
+@dataclass(slots=True)
+class _Running:
+    """A process and what it has said; `verdict` is why the parent ended it."""
+
+    cell: Cell
+    job: Job
+    slot: int
+    process: ForkServerProcess
+    channel: Connection
+    started: float = field(default_factory=time.monotonic)
+    said: tuple[str, str] | None = None
+    verdict: tuple[str, str] | None = None
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+
+def run_cells(
+    cells: Sequence[Cell], *, store: Store, options: PoolOptions, on_event: WorkListener
+) -> Tally:
+    """Do the cells that the store does not hold yet.
+
+    The first Ctrl-C starts nothing more and ends what runs with `interrupted` rows; a second one
+    stops at once. Several callers may share a work list: a run that another is at is left to it,
+    and of a run done twice one counts.
+
+    Raises:
+        HarnessError: A run is finished and `existing` is `never`; nothing was started.
+        KeyboardInterrupt: The second Ctrl-C.
+    """
+    pool = _Pool(store, options, on_event)
+    pool.plan(cells)
+    try:
+        with _terminated_as_interrupted():
+            pool.work()
+    except KeyboardInterrupt:
+        pool.interrupt()
+    finally:
+        pool.kill()
+    return pool.tally
+
+
+class _Pool:
+    """Slots, what waits for one, and what runs in one."""
+
+    def __init__(self, store: Store, options: PoolOptions, emit: WorkListener) -> None:
+        self.store, self.options, self.emit = store, options, emit
+        self.slots = options.slots()
+        self.ledger = Ledger(store)
+        self.waiting: deque[Cell] = deque()
+        self.not_before: dict[str, float] = {}  # run key -> when to try again
+        self.running: dict[int, _Running] = {}  # by slot
+        self.context: ForkServerContext = multiprocessing.get_context("forkserver")
+        self.tally = Tally()
+
+    # --- planning -----------------------------------------------------------------------------
+
+    def plan(self, cells: Sequence[Cell]) -> None:
+        """Queue what is to be done, and say what is not."""
+        existing = self.options.existing
+        cached = [cell for cell in cells if self.ledger.has(cell.run.key)]
+        if existing == "never" and cached:
+            raise HarnessError(
+                f"{len(cached)} of {len(cells)} runs are in the store already",
+                hint="use --existing only-missing to skip them or always to repeat them",
+            )
+        to_do = [c for c in cells if existing == "always" or not self.ledger.has(c.run.key)]
+        seconds = [state.seconds for state in states_of(to_do, self.store)]
+        known = [one for one in seconds if one is not None]
+        left = sum(known) / len(known) * len(to_do) / len(self.slots) if known else None
+        self.emit(WorkStarted(len(cells), len(cells) - len(to_do), len(self.slots), left))
+        self.tally.cached = len(cells) - len(to_do)
+        if existing == "only-cache":
+            self._skip(to_do, "not in the store")
+            return
+        self.waiting.extend(to_do)
+        if to_do:
+            self._keep_protocols(to_do)
+            plugins = {chosen.origin.module for c in to_do for _, chosen in c.run.components}
+            self.context.set_forkserver_preload([*PRELOADED, *sorted(plugins)])
+
+    def _keep_protocols(self, cells: Sequence[Cell]) -> None:
+        from harness.protocol import dump
+        from harness.store.writer import write_protocol
+
+        for digest, written in {c.run.protocol_digest: c.run.written for c in cells}.items():
+            write_protocol(self.store, digest, dump(written))
+
+    def _skip(self, cells: Sequence[Cell], reason: str) -> None:
+        for cell in cells:
+            self.tally.missing += 1
+            self.emit(CellSkipped(cell, reason))
+
+    # --- working ------------------------------------------------------------------------------
+
+    def work(self) -> None:
+        """Fill the slots until nothing waits and nothing runs."""
+        while self.waiting or self.running:
+            for slot in range(len(self.slots)):
+                if slot not in self.running:
+                    self._start_next(slot)
+            self._listen(TICK)
+            self._watch()
+
+    def _start_next(self, slot: int) -> None:
+        """Start the first waiting run that is neither done meanwhile nor somebody else's."""
+        for _ in range(len(self.waiting)):
+            cell = self.waiting.popleft()
+            key = cell.run.key
+            if self.not_before.get(key, 0.0) > time.monotonic():
+                self.waiting.append(cell)
+            elif self.options.existing != "always" and self.ledger.has(key, refresh=True):
+                self.tally.cached += 1
+                self.emit(CellSkipped(cell, "finished meanwhile"))
+            elif self._is_taken(key):
+                self._put_back(cell)
+            else:
+                self._start(cell, slot)
+                return
+
+    def _is_taken(self, key: str) -> bool:
+        from harness.store.writer import in_use
+
+        return in_use(self.store, key)
+
+    def _put_back(self, cell: Cell) -> None:
+        self.not_before[cell.run.key] = time.monotonic() + SECONDS_BETWEEN_TRIES
+        self.waiting.append(cell)
+
+    def _start(self, cell: Cell, slot: int) -> None:
+        from harness.store.writer import WORK, new_attempt_id
+
+        options = self.options
+        job = Job(
+            attempt_id=new_attempt_id(),
+            key=cell.run.key,
+            protocol=cell.protocol,
+            request=cell.request,
+            load_plugins=options.load_plugins,
+            store=self.store.root.resolve(),
+            log=(self.store.root / WORK / cell.run.key / OUTPUT).resolve(),
+            options={
+                "device": options.device,
+                "threads": options.threads or max(1, num_cpus() // len(self.slots)),
+                **options.run,
+            },
+            backend=options.backend,
+            gpu=self.slots[slot],
+        )
+        ours, theirs = self.context.Pipe(duplex=False)
+        process = self.context.Process(target=do_run, args=(job, theirs))
+        _launch(process)
+        theirs.close()
+        self.running[slot] = _Running(cell, job, slot, process, ours)
+        self.emit(CellStarted(cell, slot))
+
+    def _listen(self, seconds: float) -> None:
+        """Take what the processes say, and bury those that have ended."""
+        by_door: dict[object, _Running] = {}
+        for one in self.running.values():
+            by_door[one.process.sentinel] = one
+            if not one.channel.closed:
+                by_door[one.channel] = one
+        if not by_door:
+            time.sleep(seconds)
+            return
+        ready = wait(list(by_door), timeout=seconds)  # type: ignore[arg-type] - sentinels are ints
+        for one in {id(by_door[door]): by_door[door] for door in ready}.values():
+            self._hear(one)
+            if not one.process.is_alive():
+                self._hear(one)  # what it said last
+                self._end(one)
+
+    def _hear(self, one: _Running) -> None:
+        try:
+            while not one.channel.closed and one.channel.poll():
+                match one.channel.recv():
+                    case ("epoch", epoch, total, left):
+                        self.emit(CellProgress(one.cell, one.slot, epoch, total, left))
+                    case ("ended", ended, reason):
+                        one.said = (ended, reason)
+                    case _:
+                        pass
+        except (EOFError, OSError):
+            one.channel.close()
+
+    def _watch(self) -> None:
+        """End the processes that take too long or too much."""
+        for one in self.running.values():
+            if one.verdict or one.said:
+                continue
+            if self.options.timeout and one.seconds > self.options.timeout:
+                one.verdict = ("Timeout", f"still running after {self.options.timeout:g} s")
+            elif (limit := self.options.max_memory) and one.process.pid:
+                used = resident_bytes(one.process.pid)
+                if used > limit:
+                    words = f"{used / 2**20:.0f} MiB in use, {limit / 2**20:.0f} allowed"
+                    one.verdict = ("OutOfMemory", words)
+            if one.verdict:
+                _kill(one)
+
+    # --- ends ---------------------------------------------------------------------------------
+
+    def _end(self, one: _Running, *, interrupted: bool = False) -> None:
+        """Count a run whose process is gone, and write its row where it left none."""
+        del self.running[one.slot]
+        one.channel.close()
+        ended, reason = one.said or self._bury(one, interrupted=interrupted)
+        cell = one.cell
+        match ended:
+            case "busy":
+                self._put_back(cell)
+                return
+            case "unavailable":
+                self._skip([cell, *self._drop(cell)], reason)
+                return
+            case "finished":
+                self.tally.finished += 1
+                self.ledger.add(cell.run.key)
+            case "interrupted":
+                self.tally.interrupted += 1
+            case _:
+                self.tally.failed += 1
+                if self.options.fail_fast:
+                    self._skip([self.waiting.popleft() for _ in range(len(self.waiting))], "")
+        assert ended in {"finished", "interrupted", "failed"}, ended
+        self.emit(CellEnded(cell, ended, reason, one.seconds))  # type: ignore[arg-type] - as asserted
+
+    def _drop(self, cell: Cell) -> list[Cell]:
+        """Take the runs out of the queue that need the same data and weights."""
+        same = [c for c in self.waiting if c.run.protocol_digest == cell.run.protocol_digest]
+        self.waiting = deque(c for c in self.waiting if c not in same)
+        return same
+
+    def _bury(self, one: _Running, *, interrupted: bool) -> tuple[str, str]:
+        """Write the row of a run that left none, from a process like its own."""
+        _kill(one)  # whatever it started may have outlived it
+        status = "interrupted" if interrupted and not one.verdict else "failed"
+        reason = one.verdict or (("KeyboardInterrupt", "Ctrl-C") if interrupted else _cause(one))
+        args = (one.job, status, reason, one.seconds)
+        process = self.context.Process(target=do_record, args=args)
+        _launch(process)
+        process.join(SECONDS_TO_WRITE)
+        if self.ledger.wrote(one.job.attempt_id):
+            key = one.cell.run.key
+            if self.ledger.has(key, refresh=True):
+                return "finished", ""  # its own row was written in its last moment
+        return status, ": ".join(reason)
+
+    def interrupt(self) -> None:
+        """End what runs, each run with a row of its own."""
+        self.waiting.clear()
+        for one in self.running.values():
+            with suppress(ProcessLookupError, PermissionError):
+                if one.process.pid:
+                    os.kill(one.process.pid, signal.SIGINT)
+        until = time.monotonic() + SECONDS_TO_END
+        while self.running and time.monotonic() < until:
+            self._listen_interrupted()
+        for one in list(self.running.values()):
+            _kill(one)
+            one.process.join()
+            self._hear(one)
+            self._end(one, interrupted=True)
+
+    def _listen_interrupted(self) -> None:
+        wait([one.process.sentinel for one in self.running.values()], timeout=TICK)
+        for one in list(self.running.values()):
+            self._hear(one)
+            if not one.process.is_alive():
+                self._hear(one)
+                self._end(one, interrupted=True)
+
+    def kill(self) -> None:
+        """Leave no process behind."""
+        for one in self.running.values():
+            _kill(one)
+
+
+@contextmanager
+def _terminated_as_interrupted() -> Generator[None]:
+    """Let SIGTERM, which schedulers send before they kill, do what Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _launch(process: ForkServerProcess) -> None:
+    """Start a process; the server that is forked for it may have been killed a moment ago."""
+    try:
+        process.start()
+    except (OSError, EOFError):
+        process.start()
+
+
+def _kill(one: _Running) -> None:
+    if one.process.pid:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(one.process.pid, signal.SIGKILL)
+        if one.process.exitcode is None:
+            one.process.kill()
+
+
+def _cause(one: _Running) -> tuple[str, str]:
+    """Return why a process ended that said nothing, as far as its exit code tells."""
+    code = one.process.exitcode
+    where = f"its output is in {one.job.log}"
+    if code is not None and code < 0:
+        name = signal.Signals(-code).name
+        usual = ", as the kernel does when memory runs out" if name == "SIGKILL" else ""
+        return "ProcessKilled", f"the process was ended by {name}{usual}; {where}"
+    return "ProcessExited", f"the process left with exit code {code}; {where}"
