@@ -11,6 +11,7 @@ import click
 from harness.cli.cache import cache
 from harness.cli.options import command, group, with_settings
 from harness.cli.output import columns, facts, json_line
+from harness.cli.sheet import sample_data
 from harness.errors import HarnessError, MissingDataError
 from harness.settings import Settings, check_online
 
@@ -116,7 +117,7 @@ def path_data(name: str, *, settings: Settings, values: Sequence[str]) -> None:
     click.echo((table.root or settings.data / card.folder).absolute())
 
 
-for one in (list_data, fetch_data, verify_data, path_data, cache):
+for one in (list_data, fetch_data, verify_data, path_data, cache, sample_data):
     data.add_command(one)
 
 

@@ -6,11 +6,15 @@ import functools
 import logging
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
 
 import click
 
 from harness.settings import resolve
+
+if TYPE_CHECKING:
+    from harness.plan import Request
 
 MOST_INDICES = 100_000
 
@@ -97,7 +101,7 @@ SETTING_FLAGS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-REQUEST_FLAGS: list[Callable[[Any], Any]] = [
+METHOD_FLAGS: list[Callable[[Any], Any]] = [
     click.option(
         "--plugin",
         "plugins",
@@ -120,6 +124,8 @@ REQUEST_FLAGS: list[Callable[[Any], Any]] = [
         help="The same for a field that the protocol fixes; the run is marked. Repeatable.",
     ),
     click.option("--recipe", metavar="NAME", help="Published values for the open fields."),
+]
+REPEAT_FLAGS: list[Callable[[Any], Any]] = [
     click.option("--seeds", type=Indices(), metavar="LIST", help="Such as 0-9 or 0,2."),
     click.option(
         "--folds", type=Indices(allow_all=True), metavar="LIST", help="Such as all, 0,1."
@@ -145,19 +151,29 @@ def with_settings(*flags: str) -> Callable[[Action], Action]:
     return decorate
 
 
-def with_request(action: Action) -> Action:
-    """Pass `request=`: what is to be run, from the options that say so."""
+def with_method(action: Action) -> Action:
+    """Pass `request=`: components and values, from the options that say so."""
 
     @functools.wraps(action)
     def requested(*args: Any, **values: Any) -> int | None:  # noqa: ANN401
         from harness.plan import Request
 
-        names = ("plugins", "settings_given", "deviations", "recipe", "folds", "seeds", "smoke")
-        given = {name: values.pop(name) for name in names}
-        given["settings"] = given.pop("settings_given")
-        return action(*args, request=Request(**given), **values)
+        given = {name: values.pop(name) for name in ("plugins", "deviations", "recipe")}
+        request = Request(settings=values.pop("settings_given"), **given)
+        return action(*args, request=request, **values)
 
-    return _with_options(requested, REQUEST_FLAGS)
+    return _with_options(requested, METHOD_FLAGS)
+
+
+def with_request(action: Action) -> Action:
+    """Pass `request=`: what is to be run, from the options that say so."""
+
+    @functools.wraps(action)
+    def requested(*args: Any, request: Request, **values: Any) -> int | None:  # noqa: ANN401
+        repeats = {name: values.pop(name) for name in ("folds", "seeds", "smoke")}
+        return action(*args, request=replace(request, **repeats), **values)
+
+    return with_method(_with_options(requested, REPEAT_FLAGS))
 
 
 def _with_options(action: Action, options: Sequence[Callable[[Action], Action]]) -> Action:

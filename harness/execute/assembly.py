@@ -26,7 +26,7 @@ from harness.data.manifest import with_content
 from harness.data.splits import TrainLabels, assign, training_labels
 from harness.errors import HarnessError, MissingDataError
 from harness.execute.events import Downloading, ExecutionOptions, Listener
-from harness.plan import Chosen, Run
+from harness.plan import Chosen, Feed, Run
 from harness.registry.building import loss_builder
 from harness.seeding import derive_seed, torch_generator
 from harness.specs import BackboneSpec, DatasetSpec
@@ -94,9 +94,16 @@ def resolve_device(name: str) -> torch.device:
 
 
 def open_table(
-    run: Run, options: ExecutionOptions, emit: Listener = lambda _: None
+    run: Run | Feed, options: ExecutionOptions, emit: Listener = lambda _: None
 ) -> SampleTable:
-    """Read the run's data set and the content of its files, after fetching it if that is allowed.
+    """Read the run's data set and the content of its files; as `find_table`."""
+    return with_content(find_table(run, options, emit))
+
+
+def find_table(
+    run: Run | Feed, options: ExecutionOptions, emit: Listener = lambda _: None
+) -> SampleTable:
+    """Read the run's data set, its files unread, after fetching it if that is allowed.
 
     Args:
         run: Whose data set.
@@ -108,7 +115,8 @@ def open_table(
     """
     card, params = run.dataset.card, run.dataset.params
     assert isinstance(card, DatasetSpec), card
-    if run.smoke and "allow_partial" in type(params).model_fields:
+    partial = isinstance(run, Feed) or run.smoke  # enough to look at, or to rehearse with
+    if partial and "allow_partial" in type(params).model_fields:
         params = params.model_copy(update={"allow_partial": True})
     context = DataContext(root=options.data_root, download=options.download)
     try:
@@ -122,10 +130,10 @@ def open_table(
             progress=lambda name, done, total: emit(Downloading(name, done, total)),
         )
         table = card.build(params, context)
-    return with_content(table)
+    return table
 
 
-def run_root(run: Run) -> int:
+def run_root(run: Run | Feed) -> int:
     """Return the seed that all streams of a run derive from; folds of one seed differ."""
     return derive_seed(run.seed, "fold", run.fold)
 
@@ -147,8 +155,8 @@ def assemble(
     split = assign(table, run.protocol.split, run.fold)
     if run.smoke:
         split = shrink(table, split)
-    labels = training_labels(table, split)
-    loaders = _loaders(run, table, split, labels, root=root, device=device, options=options)
+    loaders = loaders_of(run, table, split, device=device, options=options)
+    labels = loaders.training
     streams = torch_generator(root, "loss"), torch_generator(root, "miner")
     parts: LossParts = _build(run.loss, _build_context(run, labels, streams[0]))
     miner = _build(run.miner, _build_context(run, labels, streams[1])) if run.miner else None
@@ -198,16 +206,16 @@ def few(table: SampleTable, rows: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.concatenate(kept) if kept else rows
 
 
-def _loaders(
-    run: Run,
+def loaders_of(
+    run: Run | Feed,
     table: SampleTable,
     split: Split,
-    labels: TrainLabels,
     *,
-    root: int,
     device: torch.device,
     options: ExecutionOptions,
 ) -> Loaders:
+    """Return what gives the run its batches, a function of seed, fold and epoch."""
+    root, labels = run_root(run), training_labels(table, split)
     training = run.protocol.training
     context = SamplerContext(
         labels=labels.labels,

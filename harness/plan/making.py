@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any, cast
 
@@ -58,10 +58,18 @@ def make_plan(
         method_key=key_of(facts),
     )
     return tuple(
-        _repeat(first, facts, fold=fold, seed=seed)
-        for seed in _seeds(protocol, request)
-        for fold in _folds(protocol, request)
+        _repeat(first, facts, fold=fold, seed=seed) for fold, seed in repeats(protocol, request)
     )
+
+
+def repeats(protocol: Protocol, request: Request) -> tuple[tuple[int, int], ...]:
+    """Return (fold, seed) of each run that a request asks for, seed by seed.
+
+    Raises:
+        HarnessError: A fold or seed does not exist, or there are none.
+    """
+    folds = _folds(protocol, request)
+    return tuple((fold, seed) for seed in _seeds(protocol, request) for fold in folds)
 
 
 def _repeat(run: Run, facts: dict[str, Any], *, fold: int, seed: int) -> Run:
@@ -86,8 +94,17 @@ def _choose(protocol: Protocol, registry: Registry) -> dict[Kind, Chosen]:
             if losses
             else "no plugin with a loss installed",
         )
+    return choose(protocol, registry, ("loss", "miner", "sampler", "backbone", "dataset"))
+
+
+def choose(protocol: Protocol, registry: Registry, kinds: Iterable[Kind]) -> dict[Kind, Chosen]:
+    """Look up the components of these kinds that the protocol names.
+
+    Raises:
+        HarnessError: A name is unknown, or a parameter is out of range.
+    """
     chosen: dict[Kind, Chosen] = {}
-    for kind in ("loss", "miner", "sampler", "backbone", "dataset"):
+    for kind in kinds:
         component = getattr(protocol, kind)
         if component is not None:
             entry = registry.get(kind, component.name)
