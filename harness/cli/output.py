@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 
 import click
@@ -13,6 +15,11 @@ SCHEMA_VERSION = 1
 def json_line(record: Mapping[str, object]) -> None:
     """Print one JSON object on one line, with the version of its shape."""
     click.echo(json.dumps({"schema_version": SCHEMA_VERSION, **record}, default=str))
+
+
+def terminal_width() -> int | None:
+    """Return the columns of the terminal that shows stdout; None where it goes elsewhere."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def columns(header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 import click
 
 from harness.cli.options import command, with_settings
-from harness.cli.output import facts, json_line
+from harness.cli.output import facts, json_line, terminal_width
 from harness.errors import HarnessError
 from harness.settings import Settings
 
@@ -49,8 +49,8 @@ def leaderboard(
 
     PROTOCOL is a name or the beginning of a digest; without it, every protocol has its table.
     """
+    from harness.report.boards import render_leaderboard
     from harness.report.leaderboard import leaderboard
-    from harness.report.tables import render_leaderboard
     from harness.store.writer import find_store
 
     ranked = leaderboard(
@@ -60,7 +60,8 @@ def leaderboard(
         include_deviations=deviations,
         include_smoke=smoke,
     )
-    click.echo(render_leaderboard(ranked, style, every=every or protocol is None))
+    every = every or protocol is None
+    click.echo(render_leaderboard(ranked, style, every=every, width=terminal_width()))
 
 
 @command()

@@ -4,14 +4,37 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from statistics import mean
-from typing import NamedTuple
 
-from harness.report.outcomes import Outcome, outcomes
+from harness.report.cells import Gathered, Group, gather, values
+from harness.report.outcomes import Outcome
+from harness.report.pairs import paired_differences
+from harness.report.published_beside import beside
+from harness.report.ranks import ALPHA, Place, adjusted, places
 from harness.report.statistics import Cell, Interval, seed_means, student_interval
+from harness.store.published import Published
 from harness.store.writer import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a run of a method costs; means over the runs that ended well, None if not measured.
+
+    Attributes:
+        device: cpu, cuda; several, joined by `+`, where runs were spread.
+        seconds: Training and evaluation on that device.
+        wall_seconds: From start to end.
+        images_per_second: Training throughput.
+        peak_memory_mib: Largest of all runs.
+    """
+
+    device: str
+    seconds: float | None
+    wall_seconds: float | None
+    images_per_second: float | None
+    peak_memory_mib: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,7 +42,7 @@ class Row:
     """One method.
 
     Attributes:
-        rank: From 1; None without a value.
+        place: Best and worst rank it may have, and its ties; None without a value.
         method: What is compared.
         mean: Over seeds, each the mean of its folds; None if no run ended well.
         interval: 95% Student-t over seeds; None for one seed, because folds are not repeats.
@@ -27,12 +50,14 @@ class Row:
         num_folds: Folds of the seed that has fewest.
         untrained: Mean before any training; None if not measured.
         oracle: Mean at the best test epoch, which no honest selection knows; None if not measured.
+        num_ok: Runs with a value.
         num_failed: Runs that were tried and never ended well.
         num_missing: Runs never tried: the seeds of this method times the folds of the board.
-        seconds: Mean wall time of a run.
+        cost: Of a run.
+        published: Numbers that papers print for the same thing.
     """
 
-    rank: int | None
+    place: Place | None
     method: str
     mean: float | None
     interval: Interval | None
@@ -40,29 +65,33 @@ class Row:
     num_folds: int
     untrained: float | None
     oracle: float | None
+    num_ok: int
     num_failed: int
     num_missing: int
-    seconds: float | None
+    cost: Cost
+    published: tuple[Published, ...]
+
+    @property
+    def rank(self) -> int | None:
+        """Best rank; methods that are not told apart share it or a later one."""
+        return self.place.first if self.place else None
+
+    @property
+    def num_planned(self) -> int:
+        """Runs that the mean should be over."""
+        return self.num_ok + self.num_failed + self.num_missing
 
     @property
     def complete(self) -> bool:
         """Whether the mean is over all runs, rather than over those that survived."""
         return not (self.num_failed or self.num_missing)
 
-
-class Group(NamedTuple):
-    """What two runs must share to be compared.
-
-    Attributes:
-        data_digest: None if no run got as far as reading its data.
-    """
-
-    protocol: str
-    protocol_version: int
-    protocol_digest: str
-    data_digest: str | None
-    dataset: str
-    metric: str
+    @property
+    def gap(self) -> float | None:
+        """What picking the best test epoch adds; None if not measured."""
+        if self.oracle is None or self.mean is None:
+            return None
+        return self.oracle - self.mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +102,7 @@ class Board:
         group: Protocol, data and metric.
         metric_version: Of the metric's definition; None without a value.
         higher_is_better: Which way the rows are sorted.
-        rows: Best first, methods without a value last.
+        rows: Best mean first, methods without a value last.
         excluded: Runs left out, by reason.
         newest: When the last of its runs ended, UTC.
     """
@@ -113,116 +142,60 @@ def leaderboard(
     Raises:
         HarnessError: There is no run, or no such protocol or metric.
     """
-    groups: dict[Group, list[Outcome]] = {}
-    for outcome in outcomes(store, protocol=protocol, metric=metric):
-        groups.setdefault(_group(outcome), []).append(outcome)
-    _adopt_unread(groups)
-    boards = [
-        _board(group, members, deviations=include_deviations, smoke=include_smoke)
-        for group, members in groups.items()
-    ]
-    return Leaderboard(tuple(sorted(boards, key=lambda board: board.newest, reverse=True)))
-
-
-def _group(outcome: Outcome) -> Group:
-    return Group(
-        outcome.protocol,
-        outcome.protocol_version,
-        outcome.protocol_digest,
-        outcome.data_digest,
-        outcome.dataset,
-        outcome.metric,
+    found = gather(
+        store,
+        protocol=protocol,
+        metric=metric,
+        include_deviations=include_deviations,
+        include_smoke=include_smoke,
     )
+    return Leaderboard(tuple(_board(gathered) for gathered in found))
 
 
-def _adopt_unread(groups: dict[Group, list[Outcome]]) -> None:
-    """Move runs that failed before their data was read to the newest board they fit."""
-    for group in [group for group in groups if group.data_digest is None]:
-        fitting = [g for g in groups if g.data_digest and g._replace(data_digest=None) == group]
-        if fitting:
-            newest = max(fitting, key=lambda fit: _newest(groups[fit]))
-            groups[newest] += groups.pop(group)
-
-
-def _newest(members: Iterable[Outcome]) -> datetime:
-    return max(outcome.ended_at for outcome in members)
-
-
-def _board(group: Group, members: Sequence[Outcome], *, deviations: bool, smoke: bool) -> Board:
-    versions = [o.metric_version for o in members if o.metric_version is not None]
-    version = max(versions, default=None)
-    excluded: Counter[str] = Counter()
-    kept: list[Outcome] = []
-    for outcome in members:
-        reason = _why_excluded(outcome, version, deviations=deviations, smoke=smoke)
-        if reason:
-            excluded[reason] += 1
-        else:
-            kept.append(_labelled(outcome))
-    cells = _newest_of_each_cell(kept)
-    excluded["replaced by a newer run of the same method, fold and seed"] += len(kept) - len(cells)
-    higher = all(cell.higher_is_better is not False for cell in cells)
+def _board(gathered: Gathered) -> Board:
     return Board(
-        group,
-        metric_version=version,
-        higher_is_better=higher,
-        rows=_rank(cells, higher_is_better=higher),
-        excluded={reason: count for reason, count in sorted(excluded.items()) if count},
-        newest=_newest(members),
+        gathered.group,
+        metric_version=gathered.metric_version,
+        higher_is_better=gathered.higher_is_better,
+        rows=_rows(gathered),
+        excluded=gathered.excluded,
+        newest=gathered.newest,
     )
 
 
-def _why_excluded(
-    outcome: Outcome, metric_version: int | None, *, deviations: bool, smoke: bool
-) -> str:
-    """Return why a run must not stand on a board; empty if it may."""
-    if outcome.smoke:
-        return "" if smoke else "rehearsals (--smoke)"
-    if outcome.deviates:
-        return "" if deviations else "deviations from the protocol"
-    if outcome.metric_version not in (None, metric_version):
-        return "older definition of the metric"
-    if outcome.status == "ok" and not outcome.leaderboard_eligible:
-        return "not eligible"
-    return ""
-
-
-def _labelled(outcome: Outcome) -> Outcome:
-    """Return the run under a name that keeps it apart from honest ones of its method."""
-    marks = ["smoke"] * outcome.smoke + ["deviates"] * outcome.deviates
-    return replace(outcome, method=" ".join([outcome.method, *(f"[{mark}]" for mark in marks)]))
-
-
-def _newest_of_each_cell(members: Iterable[Outcome]) -> list[Outcome]:
-    """Return one run per method, fold and seed: success before failure, newer before older.
-
-    Two can differ in the version of a plugin, for one; averaging them would mix methods.
-    """
-    in_order = sorted(members, key=lambda o: (o.status == "ok", o.ended_at, o.run_key))
-    return list({(o.method, o.fold, o.seed): o for o in in_order}.values())
-
-
-def _rank(cells: Iterable[Outcome], *, higher_is_better: bool) -> tuple[Row, ...]:
-    methods: dict[str, list[Outcome]] = {}
-    for cell in sorted(cells, key=lambda o: (o.method, o.seed, o.fold)):
-        methods.setdefault(cell.method, []).append(cell)
-    folds = {cell.fold for members in methods.values() for cell in members}
-    rows = [_row(method, members, len(folds)) for method, members in methods.items()]
-    sign = -1 if higher_is_better else 1
-    scored = sorted(
-        ((sign * row.mean, row) for row in rows if row.mean is not None), key=lambda pair: pair[0]
+def _rows(gathered: Gathered) -> tuple[Row, ...]:
+    """Summarise each method; best mean first, those without a value last."""
+    folds = {cell.fold for members in gathered.outcomes.values() for cell in members}
+    cells = {method: values(members) for method, members in gathered.outcomes.items()}
+    means = {method: mean(seed_means(of)) for method, of in cells.items() if of}
+    sign = -1 if gathered.higher_is_better else 1
+    ordered = sorted(means, key=lambda method: sign * means[method])
+    better = _better({method: cells[method] for method in ordered}, sign=sign)
+    place = places(ordered, better)
+    last = [method for method in gathered.outcomes if method not in means]
+    return tuple(
+        _row(method, gathered, num_folds=len(folds), place=place.get(method))
+        for method in (*ordered, *last)
     )
-    ranked = [replace(row, rank=rank) for rank, (_, row) in enumerate(scored, start=1)]
-    return (*ranked, *(row for row in rows if row.mean is None))
 
 
-def _row(method: str, members: Sequence[Outcome], num_folds: int) -> Row:
-    """Summarise the runs of one method; its rank is known later."""
-    cells = [Cell(o.seed, o.fold, o.value) for o in members if o.value is not None]
+def _better(cells: Mapping[str, Sequence[Cell]], *, sign: int) -> list[tuple[str, str]]:
+    """Return the pairs that are told apart at 5% after Holm's correction, the better one first."""
+    differences = paired_differences(cells)
+    return [
+        (first, second) if sign * differences[first, second].mean < 0 else (second, first)
+        for (first, second), p_value in adjusted(differences).items()
+        if p_value < ALPHA
+    ]
+
+
+def _row(method: str, gathered: Gathered, *, num_folds: int, place: Place | None) -> Row:
+    members = gathered.outcomes[method]
+    cells = values(members)
     seeds = seed_means(cells)
     folds_of_seed = Counter(cell.seed for cell in cells)
     return Row(
-        rank=None,
+        place=place,
         method=method,
         mean=mean(seeds) if seeds else None,
         interval=student_interval(seeds),
@@ -230,10 +203,32 @@ def _row(method: str, members: Sequence[Outcome], num_folds: int) -> Row:
         num_folds=min(folds_of_seed.values(), default=0),
         untrained=_mean_of_seeds(members, [o.untrained for o in members]),
         oracle=_mean_of_seeds(members, [o.oracle for o in members]),
+        num_ok=len(cells),
         num_failed=len(members) - len(cells),
         num_missing=len({o.seed for o in members}) * num_folds - len(members),
-        seconds=mean([o.wall_seconds for o in members if o.value is not None]) if cells else None,
+        cost=_cost([o for o in members if o.value is not None]),
+        published=beside(gathered.group, members[0]),
     )
+
+
+def _cost(members: Sequence[Outcome]) -> Cost:
+    spent = [
+        o.train_seconds + (o.eval_seconds or 0) for o in members if o.train_seconds is not None
+    ]
+    return Cost(
+        device="+".join(sorted({o.device for o in members})),
+        seconds=mean(spent) if spent else None,
+        wall_seconds=mean([o.wall_seconds for o in members]) if members else None,
+        images_per_second=_mean_known(o.images_per_second for o in members),
+        peak_memory_mib=max(
+            (o.peak_memory_mib for o in members if o.peak_memory_mib is not None), default=None
+        ),
+    )
+
+
+def _mean_known(found: Iterable[float | None]) -> float | None:
+    known = [value for value in found if value is not None]
+    return mean(known) if known else None
 
 
 def _mean_of_seeds(members: Sequence[Outcome], values: Sequence[float | None]) -> float | None:

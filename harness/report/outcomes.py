@@ -24,6 +24,7 @@ class Outcome:
         ended_at: UTC.
     """
 
+    attempt_id: str
     run_key: str
     protocol: str
     protocol_version: int
@@ -31,13 +32,21 @@ class Outcome:
     data_digest: str | None
     dataset: str
     method: str
+    loss: str
+    miner: str | None
+    backbone: str
     fold: int
     seed: int
     status: str
     smoke: bool
     deviates: bool
     leaderboard_eligible: bool
+    device: str
     wall_seconds: float
+    train_seconds: float | None
+    eval_seconds: float | None
+    images_per_second: float | None
+    peak_memory_mib: float | None
     ended_at: datetime
     metric: str
     metric_version: int | None
@@ -64,9 +73,11 @@ _OUTCOMES = """
             ORDER BY status <> 'ok', if(status = 'ok', ended_at, NULL), ended_at DESC, attempt_id
         ) = 1
     )
-    SELECT run_key, protocol, protocol_version, protocol_digest, data_digest, dataset, method,
-        fold, seed, status, smoke, len(deviations) > 0, leaderboard_eligible, wall_seconds,
-        ended_at, metric, metric_version, higher_is_better, value, untrained,
+    SELECT outcomes.attempt_id, run_key, protocol, protocol_version, protocol_digest, data_digest,
+        dataset, method, loss, miner, backbone, fold, seed, status, smoke, len(deviations) > 0,
+        leaderboard_eligible, device, wall_seconds, train_seconds, eval_seconds,
+        images_per_second, peak_memory_mib, ended_at, metric, metric_version, higher_is_better,
+        value, untrained,
         if(num_tested > 1, if(higher_is_better, largest, smallest), NULL)
     FROM outcomes LEFT JOIN scores
         ON outcomes.attempt_id = scores.attempt_id AND outcomes.metric = scores.name

@@ -1,4 +1,7 @@
-"""Print tables: aligned text, CSV, JSON, Markdown, LaTeX."""
+"""Print tables: aligned text, CSV, JSON, Markdown, LaTeX.
+
+`faint` names columns that are shown, but not as an equal of the others.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,10 @@ import csv
 import io
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from harness.report.leaderboard import Board, Leaderboard, Row
 from harness.store.database import Table
 
 SCHEMA_VERSION = 1  # of the JSON
@@ -27,17 +28,45 @@ def render(table: Table, style: str) -> str:
     return STYLES[style](table)
 
 
-def to_text(table: Table) -> str:
-    """Return columns padded to one width, numbers to the right, below a header."""
+def to_text(table: Table, faint: Collection[str] = ()) -> str:
+    """Return columns padded to one width, numbers to the right, below a header.
+
+    Faint columns are dimmed with a terminal's escape codes.
+    """
     cells = [[cell_text(value) for value in row] for row in table.rows]
     widths = [max(map(len, column)) for column in zip(table.columns, *cells, strict=True)]
     right = [_is_numeric(column) for column in _columns(table)]
+    dim = [name in faint for name in table.columns]
     lines = [
-        _padded(table.columns, widths, right),
-        _padded(["─" * w for w in widths], widths, right),
+        _padded(table.columns, widths, right, dim),
+        _padded(["─" * w for w in widths], widths, right, dim),
     ]
-    lines += [_padded(row, widths, right) for row in cells]
+    lines += [_padded(row, widths, right, dim) for row in cells]
     return "\n".join(lines)
+
+
+def fitted(table: Table, width: int, *, droppable: Sequence[str]) -> Table:
+    """Return a table that is at most so wide, if leaving out columns can make it so.
+
+    Args:
+        table: To fit.
+        width: In characters.
+        droppable: Columns that may go, the first one first.
+    """
+    names = [name for name in table.columns if name in droppable]
+    for gone in sorted(names, key=droppable.index):
+        if _widest(table) <= width:
+            break
+        kept = [index for index, name in enumerate(table.columns) if name != gone]
+        table = Table(
+            tuple(table.columns[index] for index in kept),
+            tuple(tuple(row[index] for index in kept) for row in table.rows),
+        )
+    return table
+
+
+def _widest(table: Table) -> int:
+    return max(map(len, to_text(table).split("\n")))
 
 
 def to_csv(table: Table) -> str:
@@ -52,21 +81,34 @@ def to_csv(table: Table) -> str:
 def to_json(table: Table) -> str:
     """Return one object with `columns` and `rows`; what is not finite is null."""
     rows = [[plain(value) for value in row] for row in table.rows]
-    return _dump({"columns": table.columns, "rows": rows})
+    return dump({"columns": table.columns, "rows": rows})
 
 
-def to_markdown(table: Table) -> str:
-    """Return a GitHub table."""
+def to_markdown(table: Table, faint: Collection[str] = ()) -> str:
+    """Return a GitHub table; faint columns are small."""
     rules = ["---:" if _is_numeric(column) else "---" for column in _columns(table)]
     body = [[cell_text(value).replace("|", "\\|") for value in row] for row in table.rows]
+    small = [name in faint for name in table.columns]
+    body = [
+        [
+            f"<sub>{cell}</sub>" if is_small and cell else cell
+            for cell, is_small in _zip(row, small)
+        ]
+        for row in body
+    ]
     return "\n".join(f"| {' | '.join(row)} |" for row in [table.columns, rules, *body])
 
 
-def to_latex(table: Table) -> str:
-    """Return a `tabular` with booktabs rules."""
+def to_latex(table: Table, faint: Collection[str] = ()) -> str:
+    """Return a `tabular` with booktabs rules; faint columns are grey and need xcolor."""
     alignment = "".join("r" if _is_numeric(column) else "l" for column in _columns(table))
+    grey = [name in faint for name in table.columns]
     header, *body = [
-        " & ".join(_latex_escaped(cell_text(value)) for value in row) + r" \\"
+        " & ".join(
+            rf"\textcolor{{gray}}{{{text}}}" if is_grey and text else text
+            for text, is_grey in _zip([_latex_escaped(cell_text(value)) for value in row], grey)
+        )
+        + r" \\"
         for row in [table.columns, *table.rows]
     ]
     lines = [rf"\begin{{tabular}}{{{alignment}}}", r"\toprule", header, r"\midrule", *body]
@@ -80,125 +122,6 @@ STYLES: Mapping[str, Callable[[Table], str]] = {
     "md": to_markdown,
     "latex": to_latex,
 }
-
-
-# --- leaderboards ---------------------------------------------------------------------------
-
-
-def board_table(board: Board) -> Table:
-    """Return the rows of a board; columns without any value are left out."""
-    columns: dict[str, list[object]] = {
-        "rank": [row.rank for row in board.rows],
-        "method": [row.method for row in board.rows],
-        board.group.metric: [row.mean for row in board.rows],
-        "low": [row.interval.low if row.interval else None for row in board.rows],
-        "high": [row.interval.high if row.interval else None for row in board.rows],
-        "seeds": [row.num_seeds for row in board.rows],
-        "folds": [row.num_folds for row in board.rows],
-        "untrained": [row.untrained for row in board.rows],
-        f"oracle_{board.group.metric}": [row.oracle for row in board.rows],
-        "failed": [row.num_failed for row in board.rows],
-        "missing": [row.num_missing for row in board.rows],
-        "seconds": [row.seconds for row in board.rows],
-    }
-    kept = {name: values for name, values in columns.items() if any(v is not None for v in values)}
-    return Table(tuple(kept), tuple(zip(*kept.values(), strict=True)))
-
-
-def render_leaderboard(leaderboard: Leaderboard, style: str, *, every: bool = False) -> str:
-    """Return the newest board with its notes, and one line about each older one.
-
-    Args:
-        leaderboard: To print.
-        style: A key of `STYLES`; `json` holds every board in one object, `csv` the newest alone.
-        every: Print the older boards as well.
-    """
-    if style == "json":
-        return _dump({"boards": [_board_record(board) for board in leaderboard.boards]})
-    newest, *older = leaderboard.boards
-    if style == "csv":
-        return to_csv(board_table(newest))
-    shown = leaderboard.boards if every else (newest,)
-    blocks = [
-        "\n".join([board_title(board), "", _rows_text(board, style), *board_notes(board)])
-        for board in shown
-    ]
-    if older and not every:
-        blocks += ["\n".join(["Not comparable with these, and not shown:", *map(_mention, older)])]
-    return "\n\n".join(blocks)
-
-
-def _rows_text(board: Board, style: str) -> str:
-    return render(_marked(board), style) if board.rows else "No run counts yet."
-
-
-def _marked(board: Board) -> Table:
-    """Return the rows of a board, with a `*` at each mean over survivors only."""
-    rows = tuple(
-        row if row.complete else replace(row, method=f"{row.method} *") for row in board.rows
-    )
-    return board_table(replace(board, rows=rows))
-
-
-def board_title(board: Board) -> str:
-    """Return a line that says what may be compared here."""
-    group = board.group
-    data = f", data {group.data_digest[:8]}" if group.data_digest else ""
-    return (
-        f"{group.protocol} v{group.protocol_version} ({group.protocol_digest[:8]}{data}), "
-        f"{group.metric} on {group.dataset}"
-    )
-
-
-def board_notes(board: Board) -> list[str]:
-    """Return the lines below a board: how to read it, and what was left out."""
-    notes: list[str] = []
-    if any(row.interval for row in board.rows):
-        notes.append("low, high: 95% Student-t interval over seeds.")
-    elif any(row.num_seeds == 1 for row in board.rows):
-        notes.append("One seed has no interval; run more with --seeds 0-4.")
-    if any(row.oracle is not None for row in board.rows):
-        notes.append("oracle: best test epoch, which no honest selection knows.")
-    if not all(row.complete for row in board.rows):
-        notes.append("* over the runs that ended well only.")
-    if board.excluded:
-        reasons = (f"{reason}: {count}" for reason, count in board.excluded.items())
-        notes.append(f"Left out: {'; '.join(reasons)}.")
-    return ["", *notes] if notes else []
-
-
-def _mention(board: Board) -> str:
-    return f"  {board_title(board)}: {len(board.rows)} methods, {board.newest:%Y-%m-%d}"
-
-
-def _board_record(board: Board) -> dict[str, object]:
-    return {
-        **board.group._asdict(),
-        "metric_version": board.metric_version,
-        "higher_is_better": board.higher_is_better,
-        "newest": plain(board.newest),
-        "excluded": dict(board.excluded),
-        "rows": [_row_record(row) for row in board.rows],
-    }
-
-
-def _row_record(row: Row) -> dict[str, object]:
-    low, high = row.interval or (None, None)
-    return {
-        "rank": row.rank,
-        "method": row.method,
-        "mean": row.mean,
-        "low": low,
-        "high": high,
-        "num_seeds": row.num_seeds,
-        "num_folds": row.num_folds,
-        "untrained": row.untrained,
-        "oracle": row.oracle,
-        "num_failed": row.num_failed,
-        "num_missing": row.num_missing,
-        "complete": row.complete,
-        "seconds": row.seconds,
-    }
 
 
 # --- values ---------------------------------------------------------------------------------
@@ -249,7 +172,8 @@ def _exact(value: object) -> object:
     return value
 
 
-def _dump(content: Mapping[str, object]) -> str:
+def dump(content: Mapping[str, object]) -> str:
+    """Return one JSON object with the version of its shape."""
     return json.dumps({"schema_version": SCHEMA_VERSION, **content}, ensure_ascii=False)
 
 
@@ -265,12 +189,21 @@ def _is_numeric(values: Iterable[object]) -> bool:
     )
 
 
-def _padded(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
-    texts = (
+def _padded(
+    cells: Sequence[str], widths: Sequence[int], right: Sequence[bool], dim: Sequence[bool]
+) -> str:
+    texts = [
         cell.rjust(width) if to_right else cell.ljust(width)
         for cell, width, to_right in zip(cells, widths, right, strict=True)
-    )
-    return "  ".join(texts).rstrip()
+    ]
+    texts[-1:] = [text.rstrip() for text in texts[-1:]]
+    return "  ".join(
+        f"\x1b[2m{text}\x1b[0m" if is_dim else text for text, is_dim in _zip(texts, dim)
+    ).rstrip()
+
+
+def _zip(texts: Sequence[str], marks: Sequence[bool]) -> Iterator[tuple[str, bool]]:
+    return zip(texts, marks, strict=True)
 
 
 def _latex_escaped(text: str) -> str:

@@ -6,11 +6,8 @@ from decimal import Decimal
 
 import pytest
 
-from harness.report.leaderboard import leaderboard
-from harness.report.tables import STYLES, cell_text, render, render_leaderboard
+from harness.report.tables import STYLES, cell_text, render
 from harness.store.database import Table
-from harness.store.writer import Store, write_attempt
-from harness.testing.rows import add_scores, score, toy_run
 
 TABLE = Table(
     ("method", "map_at_r", "seeds"),
@@ -102,71 +99,3 @@ def test_a_value_in_json(value: object, expected: object):
     rows = json.loads(render(Table(("x",), ((value,),)), "json"))["rows"]
 
     assert rows == [[expected]]
-
-
-# --- leaderboards ---------------------------------------------------------------------------
-
-
-@pytest.fixture
-def filled(store: Store) -> Store:
-    add_scores(store, "alpha", [[0.25], [0.75]], first=1)
-    add_scores(store, "beta", [[0.5]], first=10)
-    write_attempt(store, toy_run(20, method="beta", seed=1, status="failed", data_digest=None))
-    write_attempt(store, toy_run(21, smoke=True), metrics=[score(0.9)])
-    return store
-
-
-def test_a_board_says_what_it_compares_and_what_it_left_out(filled: Store):
-    lines = render_leaderboard(leaderboard(filled), "table").splitlines()
-
-    assert lines[0] == "toy v1 (a1b2c3d4, data d4c3b2a1), map_at_r on toys"
-    assert lines[2].split()[:5] == ["rank", "method", "map_at_r", "low", "high"]
-    assert lines[4].split()[:3] == ["1", "alpha", "0.5000"]
-    assert lines[5].split()[:4] == ["2", "beta", "*", "0.5000"]
-    assert lines[-2:] == [
-        "* over the runs that ended well only.",
-        "Left out: rehearsals (--smoke): 1.",
-    ]
-
-
-def test_columns_without_a_value_are_not_shown(filled: Store):
-    assert "oracle" not in render_leaderboard(leaderboard(filled), "table")
-
-
-def test_older_boards_are_announced_and_shown_on_request(filled: Store):
-    write_attempt(filled, toy_run(30, protocol_digest="f" * 64), metrics=[score(0.1)])
-    found = leaderboard(filled)
-
-    announced = render_leaderboard(found, "table")
-    every = render_leaderboard(found, "table", every=True)
-
-    assert announced.startswith("toy v1 (ffffffff")
-    assert "Not comparable with these, and not shown:\n  toy v1 (a1b2c3d4" in announced
-    assert "0.5000" not in announced
-    assert "0.5000" in every
-
-
-def test_a_leaderboard_in_json_has_every_board(filled: Store):
-    found = json.loads(render_leaderboard(leaderboard(filled), "json"))
-
-    ((board,), version) = found["boards"], found["schema_version"]
-    assert (version, board["protocol"], board["excluded"]) == (
-        1,
-        "toy",
-        {"rehearsals (--smoke)": 1},
-    )
-    alpha, beta = board["rows"]
-    assert (alpha["rank"], alpha["mean"], alpha["num_seeds"], alpha["complete"]) == (
-        1,
-        0.5,
-        2,
-        True,
-    )
-    assert (beta["low"], beta["num_failed"], beta["complete"]) == (None, 1, False)
-
-
-def test_a_leaderboard_in_csv_is_a_plain_table(filled: Store):
-    first, second, *_ = csv.DictReader(io.StringIO(render_leaderboard(leaderboard(filled), "csv")))
-
-    assert (first["method"], float(first["map_at_r"])) == ("alpha", 0.5)
-    assert (second["method"], second["low"], second["failed"]) == ("beta", "", "1")

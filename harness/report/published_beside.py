@@ -1,0 +1,28 @@
+"""What papers print for a method of a board."""
+
+from __future__ import annotations
+
+from harness.report.cells import Group
+from harness.report.outcomes import Outcome
+from harness.store.published import Published, published_numbers
+
+_SAME = {"precision_at_1": "recall_at_1"}  # one metric with two names
+
+
+def beside(group: Group, outcome: Outcome) -> tuple[Published, ...]:
+    """Return the published numbers of the same protocol, loss, miner, backbone and metric.
+
+    Parameters are not compared: a paper's own are seldom all known.
+    """
+    return tuple(
+        number
+        for number in published_numbers()
+        if number.harness_protocol == group.protocol
+        and _name(number.metric) == _name(group.metric)
+        and (number.harness_loss, number.harness_miner) == (outcome.loss, outcome.miner)
+        and number.harness_backbone == outcome.backbone
+    )
+
+
+def _name(metric: str) -> str:
+    return _SAME.get(metric, metric)
