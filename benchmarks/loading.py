@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -183,7 +183,7 @@ def time_of(epoch: Callable[[], object]) -> Times:
 
 def in_turns(
     ours: Callable[[], object], plain: Callable[[], object], *, rounds: int, images: int
-) -> dict[str, object]:
+) -> dict[str, Any]:
     """Return images/s of both and the ratios of each round."""
     times: dict[str, list[Times]] = {"ours": [], "plain": []}
     epochs = {"ours": ours, "plain": plain}
@@ -200,7 +200,7 @@ def in_turns(
     }
 
 
-def measure(case: Case, root: Path, paths: Sequence[str], rounds: int) -> dict[str, object]:
+def measure(case: Case, root: Path, paths: Sequence[str], rounds: int) -> dict[str, Any]:
     """Return the ratios of one pipeline: first epoch, later epochs, evaluation again."""
     count = len(paths)
     rows = np.arange(count)
@@ -237,7 +237,7 @@ def read(batches: Iterator[object]) -> None:
         pass
 
 
-def long_table(root: Path, paths: Sequence[str], rounds: int) -> dict[str, object]:
+def long_table(root: Path, paths: Sequence[str], rounds: int) -> dict[str, Any]:
     """Return the memory of a worker and the time to the first batch, with as many rows as SOP."""
     names = [*paths, *(f"class_{row:05d}/{row:012d}_0.jpg" for row in range(SOP_ROWS))][:SOP_ROWS]
     seconds: list[float] = []
