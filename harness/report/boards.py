@@ -32,6 +32,9 @@ _DROPPABLE = (
 )
 
 
+_NAME = 28  # characters of a method on a terminal that is too narrow
+
+
 def render_leaderboard(
     leaderboard: Leaderboard, style: str, *, every: bool = False, width: int | None = None
 ) -> str:
@@ -69,16 +72,30 @@ def _rows_text(board: Board, style: str, width: int | None) -> str:
         return to_latex(table, oracle)
     if width is None:
         return to_text(table)
+    table = _with_short_names(table, width)
     narrow = fitted(table, width, droppable=[*_DROPPABLE, f"oracle_{board.group.metric}"])
     text = to_text(narrow, oracle)
     hidden = [name for name in table.columns if name not in narrow.columns]
     return f"{text}\n\nToo narrow for {', '.join(hidden)}." if hidden else text
 
 
+def _with_short_names(table: Table, width: int) -> Table:
+    """Return the table with the middle of long method names left out, if it is too wide."""
+    if len(to_text(table).split("\n", 1)[0]) <= width:
+        return table
+    at = table.columns.index("method")
+    names = [str(row[at]) for row in table.rows]
+    short = [n if len(n) <= _NAME else f"{n[: _NAME // 2]}…{n[1 - _NAME // 2 :]}" for n in names]
+    if len(set(short)) < len(set(names)):  # no two methods may look like one
+        return table
+    rows = zip(table.rows, short, strict=True)
+    return Table(table.columns, tuple((*row[:at], name, *row[at + 1 :]) for row, name in rows))
+
+
 def short_table(board: Board) -> Table:
     """Return the rows of a board for people; columns without any value are left out."""
     metric, rows = board.group.metric, board.rows
-    incomplete = not all(row.complete for row in rows)
+    failed, missing = any(row.num_failed for row in rows), any(row.num_missing for row in rows)
     columns: dict[str, list[object]] = {
         "rank": [_rank_text(row) for row in rows],
         "method": [row.method if row.complete else f"{row.method} *" for row in rows],
@@ -86,8 +103,8 @@ def short_table(board: Board) -> Table:
         "low": [row.interval.low if row.interval else None for row in rows],
         "high": [row.interval.high if row.interval else None for row in rows],
         "runs": [f"{row.num_ok}/{row.num_planned}" for row in rows],
-        "failed": [row.num_failed if incomplete else None for row in rows],
-        "missing": [row.num_missing if incomplete else None for row in rows],
+        "failed": [row.num_failed if failed else None for row in rows],
+        "missing": [row.num_missing if missing else None for row in rows],
         f"oracle_{metric}": [row.oracle for row in rows],
         "gap": [row.gap for row in rows],
         "paper": [_paper_text(row) for row in rows],

@@ -176,3 +176,17 @@ def test_methods_that_are_not_told_apart_share_a_rank(store: Store):
 
 def first_number(method: str) -> int:
     return 10 * ["best", "one", "two"].index(method) + 1
+
+
+def test_long_names_give_way_before_numbers_do_and_stay_apart(store: Store):
+    names = [f"multi_similarity+multi_similarity[loss.alpha={alpha}]" for alpha in (2, 3)]
+    for number, name in enumerate(names):
+        run = costly(number, name, "cpu", 50.0)
+        write_attempt(store, run, metrics=[score(0.5)])
+
+    lines = render_leaderboard(leaderboard(store), "table", width=80).splitlines()
+
+    shown = [line.split()[1] for line in lines[4:6]]
+    assert shown == ["multi_similari…loss.alpha=2]", "multi_similari…loss.alpha=3]"]
+    assert max(map(len, lines[2:6])) <= 80
+    assert names[0] in render_leaderboard(leaderboard(store), "table")
