@@ -36,6 +36,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "compare": ("harness.cli.compare:compare", "Test whether two methods differ."),
         "runs": ("harness.cli.results:runs", "List attempted runs, newest first."),
         "log": ("harness.cli.results:log", "Show the facts and the curve of one run."),
+        "store": ("harness.cli.store:store", "Look after the folder of results."),
         "query": ("harness.cli.results:query", "Answer SQL over the stored results."),
     },
     "Components": {

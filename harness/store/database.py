@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Sequence
+import os
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from concurrent.futures import TimeoutError as OutOfTimeError
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import duckdb
 
 from harness.errors import HarnessError
 from harness.store.inference import STUDENT_P
-from harness.store.inventory import Inventory, reads_well, take_inventory
+from harness.store.inventory import Inventory, looks_whole, reads_well, take_inventory
 from harness.store.sandbox import check_selects, readable
 from harness.store.views import (
     HEADLINES,
@@ -80,20 +81,24 @@ def query(
     Raises:
         HarnessError: The statement does something else, is wrong, too long or too slow.
     """
-    database = _empty()
-    views = views_behind(check_selects(sql, parser=database))
-    inventory = take_inventory(store, [SOURCES[view] for view in views if view in SOURCES])
-    _warn(inventory.damaged)
-    try:
-        fill = partial(_filled, database, inventory, views)
-        return _run(database, fill, sql, most_rows=most_rows, seconds=seconds)
-    except duckdb.Error as error:
-        sound = None if isinstance(error, _USERS_ERRORS) else _without_unreadable(inventory)
-        if sound is None:
-            raise readable(error) from error
-    database = _empty()
-    fill = partial(_filled, database, sound, views)
-    return _run(database, fill, sql, most_rows=most_rows, seconds=seconds)
+    with _empty() as parser:
+        views = views_behind(check_selects(sql, parser=parser))
+    tables = [SOURCES[view] for view in views if view in SOURCES]
+    limits = partial(_run, views=views, sql=sql, most_rows=most_rows, seconds=seconds)
+    tried: Inventory | None = None
+    while True:
+        inventory = take_inventory(store, tables)
+        try:
+            return limits(inventory)
+        except duckdb.Error as error:
+            if isinstance(error, _USERS_ERRORS):
+                raise readable(error) from error
+            if _moved(inventory) and inventory != tried:
+                tried = inventory
+                continue  # merged since the listing; every row is elsewhere
+            if (sound := _without_unreadable(inventory)) is None:
+                raise readable(error) from error
+            return limits(sound)
 
 
 def describe_views(store: Store) -> Table:
@@ -124,7 +129,8 @@ def _filled(
 ) -> duckdb.DuckDBPyConnection:
     """Create the views, and lock the database down to the files behind them."""
     paths = {
-        table: [str(path.resolve()) for path in files] for table, files in inventory.files.items()
+        table: [os.path.abspath(path) for path in files]  # noqa: PTH100 - 20 times resolve()
+        for table, files in inventory.files.items()
     }
     for table, names in paths.items():
         database.execute(f"SET VARIABLE {table}_files = ?::VARCHAR[]", [names])
@@ -171,46 +177,49 @@ def _set_quantiles(database: duckdb.DuckDBPyConnection) -> None:
     database.execute("SET VARIABLE t_quantiles = ?::DOUBLE[]", [quantiles])
 
 
+def _moved(inventory: Inventory) -> bool:
+    """Tell whether a file was deleted since it was listed."""
+    return not all(path.exists() for paths in inventory.files.values() for path in paths)
+
+
 def _without_unreadable(inventory: Inventory) -> Inventory | None:
     """Return an inventory of the files that read well; None if that is all of them."""
-    sound = {
-        table: tuple(path for path in files if reads_well(path))
-        for table, files in inventory.files.items()
-    }
+    merged = {table: _readable_files(paths) for table, paths in inventory.merged.items()}
+    loose = {table: _readable_files(paths) for table, paths in inventory.loose.items()}
+    sound = Inventory(inventory.generation, merged, loose)
     lost = [
         path
-        for table, files in inventory.files.items()
-        for path in files
-        if path not in sound[table]
+        for table, paths in inventory.files.items()
+        for path in sorted(set(paths) - set(sound.files[table]))
     ]
-    _warn(lost)
-    return Inventory(sound, (*inventory.damaged, *lost)) if lost else None
+    if not lost:
+        return None
+    logger.warning(
+        "left out %d damaged file(s), for example %s; see `harness store verify`",
+        len(lost),
+        lost[0],
+    )
+    return sound
 
 
-def _warn(damaged: Sequence[Path]) -> None:
-    if damaged:
-        logger.warning(
-            "left out %d damaged file(s), for example %s; see `harness doctor`",
-            len(damaged),
-            damaged[0],
-        )
+def _readable_files(paths: Sequence[Path]) -> tuple[Path, ...]:
+    return tuple(path for path in paths if looks_whole(path) and reads_well(path))
 
 
 def _run(
-    database: duckdb.DuckDBPyConnection,
-    fill: Callable[[], object],
-    sql: str,
+    inventory: Inventory,
     *,
+    views: Collection[str],
+    sql: str,
     most_rows: int,
     seconds: float,
 ) -> Table:
-    """Answer in a thread, because DuckDB does not notice Ctrl-C in the main one; then close."""
+    """Answer in a thread, because DuckDB does not notice Ctrl-C in the main one."""
 
     def answer() -> Table:
-        fill()
-        return _fetch(database, sql, most_rows)
+        return _fetch(_filled(database, inventory, views), sql, most_rows)
 
-    with database, ThreadPoolExecutor(max_workers=1) as pool:
+    with _empty() as database, ThreadPoolExecutor(max_workers=1) as pool:
         future = pool.submit(answer)
         try:
             return future.result(timeout=seconds)

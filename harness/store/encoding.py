@@ -28,6 +28,7 @@ from harness.store.schema import (
     columns_of,
     schema_of,
 )
+from harness.store.sealing import SEAL, UNSEALED, seal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,7 +38,7 @@ _UNDEFINED_FOR_LONE_QUERIES = ("first_hit_rank", "ap_at_r", "r_precision", "hit_
 
 
 def encode_run(run: RunRow, files: Mapping[str, str]) -> bytes:
-    """Return the commit record of an attempt.
+    """Return the commit record of an attempt, sealed with its own digest.
 
     Args:
         run: What happened.
@@ -48,7 +49,7 @@ def encode_run(run: RunRow, files: Mapping[str, str]) -> bytes:
         "files": [{"name": name, "sha256": digest} for name, digest in sorted(files.items())],
         "schema_version": SCHEMA_VERSION,
     }
-    return _to_parquet("runs", [record])
+    return seal(_to_parquet("runs", [record], metadata={SEAL: UNSEALED}))
 
 
 def encode_metrics(run: RunRow, metrics: Sequence[MetricRow]) -> bytes:
@@ -140,21 +141,27 @@ def _checked(name: str, value: object) -> object:
     return value
 
 
-def _to_parquet(table: str, records: list[dict[str, object]]) -> bytes:
-    return _serialise(pa.Table.from_pylist(records, schema=schema_of(table)), table)
+def _to_parquet(
+    table: str, records: list[dict[str, object]], *, metadata: Mapping[str, str] | None = None
+) -> bytes:
+    return _serialise(pa.Table.from_pylist(records, schema=schema_of(table)), table, metadata)
 
 
-def _serialise(table: pa.Table, name: str) -> bytes:
+def _serialise(table: pa.Table, name: str, metadata: Mapping[str, str] | None = None) -> bytes:
     for field in table.schema:
         if not field.nullable and table[field.name].null_count:
             raise HarnessError(f"`{field.name}` of table `{name}` must have a value")
     sink = pa.BufferOutputStream()
-    pq.write_table(
-        table,
+    with pq.ParquetWriter(
         sink,
+        table.schema,
         compression="zstd",
         use_dictionary=False,  # a quarter larger with it: most columns of a file are distinct
+        write_statistics=False,  # another quarter, for bounds of a single row
         write_page_checksum=True,  # a flipped bit is an error on reading, not another value
         store_schema=False,  # plain Parquet types say it all
-    )
+    ) as writer:
+        writer.write_table(table)
+        if metadata:
+            writer.add_key_value_metadata(dict(metadata))
     return sink.getvalue().to_pybytes()

@@ -8,6 +8,7 @@ import secrets
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from harness.errors import StoreError
 
@@ -23,10 +24,25 @@ def publish(path: Path, content: bytes) -> None:
         FileExistsError: Something has that name already; it is left as it is.
         OSError: The file system refused; nothing visible was left behind.
     """
+    with publishing(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def publishing(path: Path) -> Generator[BinaryIO]:
+    """Open a file that appears as `path`, whole and durable, when the block ends well.
+
+    Raises:
+        FileExistsError: Something has that name already; it is left as it is.
+        OSError: The file system refused; nothing visible was left behind.
+    """
     make_folder(path.parent)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}{TEMPORARY}")
     try:
-        _write_durably(temporary, content)
+        with temporary.open("xb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
         _give_name(temporary, path)
     finally:
         with suppress(OSError):
@@ -59,13 +75,6 @@ def readable_errors(action: str, path: Path) -> Generator[None]:
         if error.errno in _NO_SPACE:
             hint = f"free some space, or {hint}"
         raise StoreError(f"cannot {action} {path}: {reason}", hint=hint) from error
-
-
-def _write_durably(path: Path, content: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _give_name(temporary: Path, path: Path) -> None:

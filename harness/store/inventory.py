@@ -1,4 +1,4 @@
-"""Which files of a store count: those of committed attempts that look whole.
+"""Which files of a store count: the merged ones, and those of other committed attempts.
 
 Files are listed by name, never by a glob: one half-written file would fail a whole query.
 """
@@ -7,47 +7,84 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.errors import StoreError
 from harness.store.files import readable_errors
 from harness.store.schema import TABLES
+from harness.store.segments import MERGED, Generation, current_generation
 from harness.store.writer import COMMIT, Store
 
 SUFFIX = ".parquet"
 _MAGIC = b"PAR1"  # first and last four bytes of a Parquet file
 _SMALLEST = 12  # magic, footer length, magic
+_MOST_TRIES = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Inventory:
-    """The files of some tables, each tuple sorted by time of the attempt.
+    """The files of some tables; every row of a committed attempt is in exactly one of them.
 
     Attributes:
-        files: Committed and whole at a glance, by table.
-        damaged: Committed, but cut short or not Parquet.
+        generation: The merged part of the store.
+        merged: Files of many attempts, by table.
+        loose: Files of one attempt, by table, sorted by its time.
     """
 
-    files: Mapping[str, tuple[Path, ...]]
-    damaged: tuple[Path, ...]
+    generation: Generation
+    merged: Mapping[str, tuple[Path, ...]]
+    loose: Mapping[str, tuple[Path, ...]]
+
+    @property
+    def files(self) -> Mapping[str, tuple[Path, ...]]:
+        """All files, by table."""
+        return {table: (*paths, *self.loose[table]) for table, paths in self.merged.items()}
 
 
 def take_inventory(store: Store, tables: Iterable[str] = tuple(TABLES)) -> Inventory:
-    """List the committed files of the tables, without reading more than their ends."""
-    committed = {(path.parent.name, path.name) for path in table_files(store, COMMIT)}
-    files: dict[str, tuple[Path, ...]] = {}
-    damaged: list[Path] = []
-    for table in tables:
-        whole: list[Path] = []
-        for path in table_files(store, table):
-            if (path.parent.name, path.name) in committed:
-                (whole if looks_whole(path) else damaged).append(path)
-        files[table] = tuple(sorted(whole, key=lambda path: path.name))
-    return Inventory(files, tuple(sorted(damaged)))
+    """List the files that hold the rows of the tables, without opening those of single attempts.
+
+    Raises:
+        StoreError: The merged files are not what their list says.
+    """
+    tables = tuple(tables)
+    for _ in range(_MOST_TRIES):
+        with suppress(FileNotFoundError):  # merged anew and deleted since it was listed
+            return _inventory(store, tables)
+    raise StoreError(
+        f"a merged file in {store.root / MERGED} is missing", hint="harness store verify names it"
+    )
+
+
+def _inventory(store: Store, tables: tuple[str, ...]) -> Inventory:
+    # Commit records are listed first: what is committed later may not have all its files listed.
+    names = dict.fromkeys((COMMIT, *tables))
+    listed = {table: tuple(table_files(store, table)) for table in names}
+    # The list of merged files is read last: a file is deleted only after a list that replaces it
+    # was published, so whatever went missing during the listing is merged according to this one.
+    generation = current_generation(store)
+    merged = generation.attempts(store) if any(listed.values()) else ()
+    committed = {
+        (path.parent.name, path.name) for path in listed[COMMIT] if path.stem not in merged
+    }
+    loose = {
+        table: tuple(
+            sorted(
+                (path for path in listed[table] if (path.parent.name, path.name) in committed),
+                key=lambda path: path.name,
+            )
+        )
+        for table in tables
+    }
+    return Inventory(
+        generation, {table: generation.paths(store, table) for table in tables}, loose
+    )
 
 
 def table_files(store: Store, table: str) -> Iterator[Path]:
-    """Yield the Parquet files of a table, committed or not, in no particular order."""
+    """Yield the Parquet files of single attempts, committed or not, in no particular order."""
     folder = store.root / table
     if not folder.is_dir():
         return
@@ -78,7 +115,8 @@ def reads_well(path: Path) -> bool:
 
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            file.read()
+            for _ in file.iter_batches():
+                pass
     except (OSError, pa.ArrowException):
         return False
     return True
