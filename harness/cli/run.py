@@ -5,18 +5,18 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.cli.listing import cells_from, print_cells, write_study
 from harness.cli.options import command, with_request, with_settings
-from harness.cli.output import columns, json_line
 from harness.settings import Settings, cache_folder, check_online
 
 if TYPE_CHECKING:
     from harness.contracts import Backend
     from harness.plan import Request, Run
-    from harness.registry import Registry
 
 EXISTING = ("only-missing", "always", "never", "only-cache")
 MOST_WORKERS = 8
@@ -41,6 +41,14 @@ MOST_WORKERS = 8
 @click.option("--save-embeddings", is_flag=True, help="Keep the test embeddings of each run.")
 @click.option("--no-cache", is_flag=True, help="Keep no prepared pixels.")
 @click.option("--fail-fast", is_flag=True, help="Stop after the first failed run.")
+@click.option(
+    "--jobs",
+    type=click.IntRange(1, 1024),
+    metavar="N",
+    help="Runs at a time, each a process.  [in this process, unless there are several methods]",
+)
+@click.option("--timeout", metavar="TIME", help="End a run after 90s, 10m, 6h or 2d.")
+@click.option("--max-memory", metavar="SIZE", help="End a run that takes more, such as 8GiB.")
 @click.option("--dry-run", is_flag=True, help="Show the plan and do nothing.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per event, on stdout.")
 def run(
@@ -62,11 +70,18 @@ def run(
     from harness.registry import discover
 
     registry = discover(only=settings.load_plugins)
-    runs = _make_plan(protocol, request, registry)
+    cells = cells_from(protocol, request, registry)
     card = registry.get("backend", settings.backend).card
     if dry_run:
-        return _print_plan(runs, settings, as_json=as_json)
+        return print_cells(cells, settings, as_json=as_json)
+    limits = {name: options.pop(name) for name in ("jobs", "timeout", "max_memory")}
+    if any(limits.values()) or len({cell.method for cell in cells}) > 1:
+        work = {**options, **limits, "dry_run": False, "as_json": as_json}
+        from harness.cli.study import do_cells
+
+        return do_cells(cells, settings, work, command="the same command")
     backend: Backend = card.build(card.params(), None)
+    runs = tuple(cell.run for cell in cells)
     return _execute(runs, settings, {**options, "backend": backend}, as_json=as_json)
 
 
@@ -74,48 +89,24 @@ def run(
 @click.argument("protocol")
 @with_request
 @with_settings("store")
+@click.option("--write", metavar="FILE", help="Write a study file of these runs.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per run.")
-def plan(protocol: str, *, request: Request, settings: Settings, as_json: bool) -> int:
-    """List the runs a command would do, and do none."""
+def plan(
+    protocol: str, *, request: Request, settings: Settings, write: str | None, as_json: bool
+) -> int:
+    """List the runs a command would do, and do none.
+
+    \b
+    harness plan digits --plugin hist --plugin contrastive --seeds 0-9
+    harness plan digits --plugin hist --plugin contrastive --write studies/mine.yaml
+    """  # noqa: D301 - click reads \b as "keep these line breaks"
     from harness.registry import discover
 
-    runs = _make_plan(protocol, request, discover(only=settings.load_plugins))
-    return _print_plan(runs, settings, as_json=as_json)
-
-
-def _make_plan(protocol: str, request: Request, registry: Registry) -> tuple[Run, ...]:
-    from harness.plan import make_plan
-    from harness.protocol import load
-
-    return make_plan(load(protocol), registry, request)
-
-
-def _print_plan(runs: Sequence[Run], settings: Settings, *, as_json: bool) -> int:
-    """Print one line per run: what it is, and whether the store has it."""
-    finished = _finished_keys(settings)
-    rows = [
-        (run.key, run.method, run.fold, run.seed, "finished" if run.key in finished else "to do")
-        for run in runs
-    ]
-    header = ("run", "method", "fold", "seed", "state")
-    if as_json:
-        for run, row in zip(runs, rows, strict=True):
-            digest = {"protocol": run.protocol.name, "protocol_digest": run.protocol_digest}
-            json_line({**digest, **dict(zip(header, row, strict=True))})
-        return 0
-    columns(header, rows)
-    to_do = sum(row[-1] == "to do" for row in rows)
-    click.echo(f"{len(rows)} runs, {to_do} to do; store {settings.store}", err=True)
-    return 0
-
-
-def _finished_keys(settings: Settings) -> frozenset[str]:
-    """Return the keys the store holds; a store that does not exist yet holds none."""
-    from harness.store.writer import MARKER, find_store, finished_keys
-
-    if not (settings.store / MARKER).is_file():
-        return frozenset()
-    return finished_keys(find_store(settings.store))
+    registry = discover(only=settings.load_plugins)
+    cells = cells_from(protocol, request, registry)
+    if write is not None:
+        write_study(Path(write), protocol, request, registry)
+    return print_cells(cells, settings, as_json=as_json)
 
 
 def _execute(

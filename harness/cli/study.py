@@ -5,22 +5,24 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.cli.listing import print_cells, read_cells
 from harness.cli.options import Action, command, group, with_settings
 from harness.cli.output import columns, json_line
-from harness.errors import HarnessError
-from harness.settings import Settings
+from harness.settings import Settings, cache_folder, check_online
 
 if TYPE_CHECKING:
     from harness.study import Cell
+    from harness.study.options import PoolOptions
 
 EXISTING = ("only-missing", "always", "never", "only-cache")
-SETTINGS = ("store", "data", "weights", "device", "workers", "backend", "memory")
-MOST_REASON = 60
+SETTINGS = (
+    *("store", "data", "weights", "device", "workers", "backend", "memory"),
+    *("cache", "cache_cap"),
+)
 
 POOL_FLAGS: list[Callable[[Any], Any]] = [
     click.option(
@@ -47,6 +49,7 @@ POOL_FLAGS: list[Callable[[Any], Any]] = [
     click.option("--compile", is_flag=True, help="Let torch compile the backbone; see the docs."),
     click.option("--download", is_flag=True, help="Fetch data or weights that are missing."),
     click.option("--save-embeddings", is_flag=True, help="Keep the test embeddings of each run."),
+    click.option("--no-cache", is_flag=True, help="Keep no prepared pixels."),
     click.option("--fail-fast", is_flag=True, help="Start nothing more after a failed run."),
     click.option("--smoke", is_flag=True, help="Rehearse each run; never on a leaderboard."),
     click.option("--dry-run", is_flag=True, help="Show the work list and do nothing."),
@@ -160,73 +163,14 @@ def worker(
     return do_cells(cells, settings, options, command=f"harness worker {file}{part}")
 
 
-def read_cells(file: str, settings: Settings, *, smoke: bool) -> tuple[Cell, ...]:
-    """Return the work list of a study file."""
-    from harness.registry import discover
-    from harness.study import cells_of, load
-    from harness.study.document import locate, protocols_of
-
-    study = load(file)
-    protocols = protocols_of(study, locate(Path(file)).parent)
-    return cells_of(study, discover(only=settings.load_plugins), protocols, smoke=smoke)
-
-
-def print_cells(cells: Sequence[Cell], settings: Settings, *, as_json: bool) -> int:
-    """Print one line per run: what it is, what the store knows of it, and how long it takes."""
-    from harness.cli.durations import duration
-    from harness.study.state import find, states_of
-
-    states = states_of(cells, find(settings.store))
-    if as_json:
-        for cell, state in zip(cells, states, strict=True):
-            json_line(
-                {
-                    "protocol": cell.protocol.name,
-                    "protocol_digest": cell.run.protocol_digest,
-                    "run": cell.run.key,
-                    "pair": cell.run.pair_key,
-                    "method": cell.run.method,
-                    "fold": cell.run.fold,
-                    "seed": cell.run.seed,
-                    "state": _word(state.known),
-                    "reason": state.reason,
-                    "expected_seconds": state.seconds,
-                }
-            )
-        return 0
-    header = ("protocol", "run", "method", "fold", "seed", "state", "takes about", "reason")
-    rows = [
-        (
-            cell.protocol.name,
-            cell.run.key,
-            cell.run.method,
-            cell.run.fold,
-            cell.run.seed,
-            _word(state.known),
-            "" if state.seconds is None else duration(state.seconds),
-            _short(state.reason),
-        )
-        for cell, state in zip(cells, states, strict=True)
-    ]
-    columns(header, rows)
-    left = [state.seconds for state in states if state.known != "finished"]
-    known = [seconds for seconds in left if seconds is not None]
-    about = f", about {duration(sum(known) / len(known) * len(left))} one by one" if known else ""
-    click.echo(f"{len(rows)} runs, {len(left)} to do{about}; store {settings.store}", err=True)
-    return 0
-
-
 def do_cells(
     cells: Sequence[Cell], settings: Settings, options: dict[str, Any], *, command: str
 ) -> int:
     """Do the runs, one process each, and say how it ended."""
     if options["dry_run"]:
         return print_cells(cells, settings, as_json=options["as_json"])
-    if settings.offline and options["download"]:
-        raise HarnessError(
-            "--download asks for the network, and the settings say offline",
-            hint=f"offline comes from {settings.sources['offline']}",
-        )
+    if options["download"]:
+        check_online(settings, "--download")
     from harness.cli.work import WorkOutcome, work_reporter
     from harness.store.writer import open_store
     from harness.study.pool import run_cells
@@ -241,9 +185,9 @@ def do_cells(
     return outcome.report(cells, tally, as_json=options["as_json"])
 
 
-def _pool_options(settings: Settings, options: dict[str, Any]) -> Any:  # noqa: ANN401 - PoolOptions
+def _pool_options(settings: Settings, options: dict[str, Any]) -> PoolOptions:
     from harness.study.machine import parse_bytes, parse_duration
-    from harness.study.pool import PoolOptions
+    from harness.study.options import PoolOptions
 
     timeout, memory = options["timeout"], options["max_memory"]
     return PoolOptions(
@@ -256,6 +200,7 @@ def _pool_options(settings: Settings, options: dict[str, Any]) -> Any:  # noqa: 
         device=settings.device,
         load_plugins=settings.load_plugins,
         backend=settings.backend,
+        cache=None if options["no_cache"] else (cache_folder(settings), settings.cache_cap),
         run={
             "data_root": settings.data.resolve(),
             "weights_folder": settings.weights,
@@ -264,12 +209,3 @@ def _pool_options(settings: Settings, options: dict[str, Any]) -> Any:  # noqa: 
             **{name: options[name] for name in ("download", "save_embeddings", "compile")},
         },
     )
-
-
-def _word(known: str) -> str:
-    return "to do" if known == "missing" else known
-
-
-def _short(reason: str) -> str:
-    line = " ".join(reason.split())
-    return line if len(line) <= MOST_REASON else f"{line[: MOST_REASON - 1]}…"

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from harness.errors import HarnessError
 from harness.plan import Request, Run, make_plan
+from harness.plan.method import KINDS
 from harness.protocol import Protocol
 from harness.registry import Registry
 from harness.study.document import Method, Study
@@ -46,7 +47,7 @@ def cells_of(
             for method in study.methods
         ]
         cells += [cell for turn in zip(*lists, strict=True) for cell in turn]
-    _refuse_doubles(cells)
+    refuse_doubles(cells)
     return tuple(cells)
 
 
@@ -61,7 +62,8 @@ def method_cells(
     try:
         runs = make_plan(protocol, registry, request)
     except HarnessError as error:
-        raise HarnessError(f"method {name}: {error.message}", hint=error.hint) from error
+        who = f"method {name}: " if name else ""
+        raise HarnessError(f"{who}{error.message}", hint=error.hint) from error
     return [
         Cell(name, protocol, replace(request, folds=(run.fold,), seeds=(run.seed,)), run)
         for run in runs
@@ -83,12 +85,17 @@ def methods_from(plugins: Sequence[str], registry: Registry) -> tuple[tuple[str,
     What is named before the first loss belongs to every method; what follows a loss belongs to
     it. With one loss, or none, all words are one method.
     """
-    losses = [index for index, name in enumerate(plugins) if registry.matching(name, ("loss",))]
+    losses = [index for index, name in enumerate(plugins) if _is_loss(name, registry)]
     if len(losses) <= 1:
         return (tuple(plugins),)
     shared = tuple(plugins[: losses[0]])
     ends = [*losses[1:], len(plugins)]
     return tuple((*shared, *plugins[start:end]) for start, end in zip(losses, ends, strict=True))
+
+
+def _is_loss(name: str, registry: Registry) -> bool:
+    """Return whether a name means a loss and nothing else."""
+    return {entry.kind for entry in registry.matching(name, KINDS)} == {"loss"}
 
 
 def study_from(name: str, protocol: str, request: Request, registry: Registry) -> Study:
@@ -123,12 +130,19 @@ def study_from(name: str, protocol: str, request: Request, registry: Registry) -
     )
 
 
-def _refuse_doubles(cells: Iterable[Cell]) -> None:
+def refuse_doubles(cells: Iterable[Cell]) -> None:
+    """Check that no two cells are one run.
+
+    Raises:
+        HarnessError: Two are; the message names their methods.
+    """
     names: dict[str, str] = {}
     for cell in cells:
-        before = names.setdefault(cell.run.key, cell.method)
-        if before != cell.method:
+        key = cell.run.key
+        if key in names:
             raise HarnessError(
-                f"methods {before} and {cell.method} are the same run under {cell.protocol.name}",
+                f"methods {names[key]} and {cell.method} are the same run under "
+                f"{cell.protocol.name}",
                 hint="remove one of them, or give it other values",
             )
+        names[key] = cell.method

@@ -17,7 +17,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from harness.errors import HarnessError, MissingDataError
+from harness.errors import HarnessError
 from harness.plan import Request, Run, make_plan
 from harness.protocol import Protocol
 
@@ -44,6 +44,7 @@ class Job:
         log: File for what the process prints.
         options: Those of `ExecutionOptions` by name, but for the backend.
         backend: Its name.
+        cache: Folder and bytes of prepared pixels; None keeps none.
         gpu: The only one it sees; None leaves all.
     """
 
@@ -56,6 +57,7 @@ class Job:
     log: Path
     options: dict[str, Any]
     backend: str
+    cache: tuple[Path, int] | None
     gpu: str | None
 
 
@@ -109,13 +111,14 @@ def _do(job: Job, channel: Connection) -> tuple[str, str]:
         ended = run_alone(run, job.attempt_id, store=store, options=options, on_event=hear)
     except RunInUseError as error:
         return "busy", error.message
-    except MissingDataError as error:
+    except HarnessError as error:  # no data, no such device, a full disk: nothing has been tried
         return "unavailable", str(error)
     return ended, reason
 
 
 def _plan(job: Job) -> tuple[Run, ExecutionOptions]:
     """Plan the run again from what the parent planned it from."""
+    from harness.data.cache import CachePlace
     from harness.execute import ExecutionOptions
     from harness.registry import discover
 
@@ -127,7 +130,11 @@ def _plan(job: Job) -> tuple[Run, ExecutionOptions]:
             hint="start the study again",
         )
     card = registry.get("backend", job.backend).card
-    options = ExecutionOptions(backend=card.build(card.params(), None), **job.options)
+    options = ExecutionOptions(
+        backend=card.build(card.params(), None),
+        cache=CachePlace(*job.cache) if job.cache else None,
+        **job.options,
+    )
     if options.workers < 0:
         options = replace(options, workers=_loaders(options))
     return run, options

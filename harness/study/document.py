@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,7 +21,9 @@ MOST_REPEATS = 100_000
 
 
 def _numbers(value: object) -> object:
-    """Read `0-9` and `0,2` as the command line does; lists pass as they are."""
+    """Read `0-9`, `0,2` and `0` as the command line does; lists pass as they are."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return (value,)
     if isinstance(value, list):
         return tuple(value)  # pyright: ignore[reportUnknownArgumentType] - checked after this
     if not isinstance(value, str):
@@ -98,15 +101,16 @@ class Study(Section):
 
     @model_validator(mode="after")
     def _check_distinct(self) -> Study:
-        for what, names in (
-            ("method", [method.name for method in self.methods]),
-            ("protocol", list(self.protocols)),
-            ("seed", list(self.seeds or ())),
-            ("fold", list(self.folds or ())),
-        ):
-            twice = next((name for name in names if names.count(name) > 1), None)
-            if twice is not None:
-                raise ValueError(f"{what} {twice} is given twice")
+        given: dict[str, Counter[str | int]] = {
+            "method": Counter(method.name for method in self.methods),
+            "protocol": Counter(self.protocols),
+            "seed": Counter(self.seeds or ()),
+            "fold": Counter(self.folds or ()),
+        }
+        for what, counts in given.items():
+            for name, count in counts.items():
+                if count > 1:
+                    raise ValueError(f"{what} {name} is given twice")
         return self
 
     def request(self, method: Method, *, smoke: bool = False) -> Request:
@@ -141,7 +145,8 @@ def load(path: str | Path) -> Study:
 
 def dump(study: Study) -> str:
     """Return YAML that `load` reads back to an equal study."""
-    return dump_yaml(study.model_dump(mode="json", exclude_defaults=True))
+    content = study.model_dump(mode="json", exclude_defaults=True)
+    return dump_yaml({"schema_version": study.schema_version, **content})
 
 
 def locate(path: Path) -> Path:

@@ -10,15 +10,13 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
-import threading
 import time
 from collections import deque
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, wait
-from multiprocessing.context import ForkServerContext, ForkServerProcess
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Sequence
+from contextlib import suppress
+from multiprocessing.connection import wait
+from multiprocessing.context import ForkServerContext
+from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError
 from harness.study.cells import Cell
@@ -33,72 +31,25 @@ from harness.study.events import (
     WorkStarted,
 )
 from harness.study.ledger import Ledger
-from harness.study.machine import gpus, num_cpus, resident_bytes
+from harness.study.machine import num_cpus, resident_bytes
+from harness.study.options import PoolOptions
+from harness.study.processes import (
+    RunProcess,
+    cause_of,
+    kill,
+    launch,
+    terminated_as_interrupted,
+)
 from harness.study.state import states_of
 
 if TYPE_CHECKING:
     from harness.store.writer import Store
-
-Existing = Literal["only-missing", "always", "never", "only-cache"]
 
 TICK = 0.2  # seconds between looks at time and memory
 SECONDS_TO_WRITE = 60.0  # the row of somebody who has died
 SECONDS_TO_END = 20.0  # after Ctrl-C, for a run to write its own row
 SECONDS_BETWEEN_TRIES = 1.0  # for a run that another process is at
 PRELOADED = ("harness.execute.alone", "harness.store.database", "torchvision.transforms.v2")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PoolOptions:
-    """How the runs of a work list are done; nothing here changes a result but `threads`.
-
-    Attributes:
-        jobs: Runs at a time; None takes one per GPU, or one.
-        timeout: Seconds after which a run is ended and counts as failed; None is without end.
-        max_memory: Bytes of main memory a run may use; None sets no limit.
-        threads: Of each run; None divides the processors among the jobs.
-        existing: As for a single plan.
-        fail_fast: Start no other run after a failed one.
-        device: `auto`, `cpu`, `cuda` or `cuda:N`.
-        load_plugins: As in the settings.
-        backend: What ranks.
-        run: Other fields of `ExecutionOptions`, by name.
-    """
-
-    jobs: int | None = None
-    timeout: float | None = None
-    max_memory: int | None = None
-    threads: int | None = None
-    existing: Existing = "only-missing"
-    fail_fast: bool = False
-    device: str = "auto"
-    load_plugins: tuple[str, ...] | None = None
-    backend: str = "torch"
-    run: dict[str, Any] = field(default_factory=dict[str, Any])
-
-    def slots(self) -> tuple[str | None, ...]:
-        """Return the GPU of each slot; None where a run sees what its device says."""
-        found = gpus() if self.device in {"auto", "cuda"} else ()
-        jobs = self.jobs or len(found) or 1
-        return tuple(found[slot % len(found)] if found else None for slot in range(jobs))
-
-
-@dataclass(slots=True)
-class _Running:
-    """A process and what it has said; `verdict` is why the parent ended it."""
-
-    cell: Cell
-    job: Job
-    slot: int
-    process: ForkServerProcess
-    channel: Connection
-    started: float = field(default_factory=time.monotonic)
-    said: tuple[str, str] | None = None
-    verdict: tuple[str, str] | None = None
-
-    @property
-    def seconds(self) -> float:
-        return time.monotonic() - self.started
 
 
 def run_cells(
@@ -117,12 +68,12 @@ def run_cells(
     pool = _Pool(store, options, on_event)
     pool.plan(cells)
     try:
-        with _terminated_as_interrupted():
+        with terminated_as_interrupted():
             pool.work()
     except KeyboardInterrupt:
         pool.interrupt()
     finally:
-        pool.kill()
+        pool.close()
     return pool.tally
 
 
@@ -135,7 +86,7 @@ class _Pool:
         self.ledger = Ledger(store)
         self.waiting: deque[Cell] = deque()
         self.not_before: dict[str, float] = {}  # run key -> when to try again
-        self.running: dict[int, _Running] = {}  # by slot
+        self.running: dict[int, RunProcess] = {}  # by slot
         self.context: ForkServerContext = multiprocessing.get_context("forkserver")
         self.tally = Tally()
 
@@ -231,18 +182,19 @@ class _Pool:
                 **options.run,
             },
             backend=options.backend,
+            cache=options.cache,
             gpu=self.slots[slot],
         )
         ours, theirs = self.context.Pipe(duplex=False)
         process = self.context.Process(target=do_run, args=(job, theirs))
-        _launch(process)
+        launch(process)
         theirs.close()
-        self.running[slot] = _Running(cell, job, slot, process, ours)
+        self.running[slot] = RunProcess(cell, job, slot, process, ours)
         self.emit(CellStarted(cell, slot))
 
     def _listen(self, seconds: float) -> None:
         """Take what the processes say, and bury those that have ended."""
-        by_door: dict[object, _Running] = {}
+        by_door: dict[object, RunProcess] = {}
         for one in self.running.values():
             by_door[one.process.sentinel] = one
             if not one.channel.closed:
@@ -257,7 +209,7 @@ class _Pool:
                 self._hear(one)  # what it said last
                 self._end(one)
 
-    def _hear(self, one: _Running) -> None:
+    def _hear(self, one: RunProcess) -> None:
         try:
             while not one.channel.closed and one.channel.poll():
                 match one.channel.recv():
@@ -283,11 +235,11 @@ class _Pool:
                     words = f"{used / 2**20:.0f} MiB in use, {limit / 2**20:.0f} allowed"
                     one.verdict = ("OutOfMemory", words)
             if one.verdict:
-                _kill(one)
+                kill(one)
 
     # --- ends ---------------------------------------------------------------------------------
 
-    def _end(self, one: _Running, *, interrupted: bool = False) -> None:
+    def _end(self, one: RunProcess, *, interrupted: bool = False) -> None:
         """Count a run whose process is gone, and write its row where it left none."""
         del self.running[one.slot]
         one.channel.close()
@@ -318,14 +270,14 @@ class _Pool:
         self.waiting = deque(c for c in self.waiting if c not in same)
         return same
 
-    def _bury(self, one: _Running, *, interrupted: bool) -> tuple[str, str]:
+    def _bury(self, one: RunProcess, *, interrupted: bool) -> tuple[str, str]:
         """Write the row of a run that left none, from a process like its own."""
-        _kill(one)  # whatever it started may have outlived it
+        kill(one)  # whatever it started may have outlived it
         status = "interrupted" if interrupted and not one.verdict else "failed"
-        reason = one.verdict or (("KeyboardInterrupt", "Ctrl-C") if interrupted else _cause(one))
+        reason = one.verdict or (("KeyboardInterrupt", "Ctrl-C") if interrupted else cause_of(one))
         args = (one.job, status, reason, one.seconds)
         process = self.context.Process(target=do_record, args=args)
-        _launch(process)
+        launch(process)
         process.join(SECONDS_TO_WRITE)
         if self.ledger.wrote(one.job.attempt_id):
             key = one.cell.run.key
@@ -344,7 +296,7 @@ class _Pool:
         while self.running and time.monotonic() < until:
             self._listen_interrupted()
         for one in list(self.running.values()):
-            _kill(one)
+            kill(one)
             one.process.join()
             self._hear(one)
             self._end(one, interrupted=True)
@@ -357,47 +309,7 @@ class _Pool:
                 self._hear(one)
                 self._end(one, interrupted=True)
 
-    def kill(self) -> None:
+    def close(self) -> None:
         """Leave no process behind."""
         for one in self.running.values():
-            _kill(one)
-
-
-@contextmanager
-def _terminated_as_interrupted() -> Generator[None]:
-    """Let SIGTERM, which schedulers send before they kill, do what Ctrl-C does."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _launch(process: ForkServerProcess) -> None:
-    """Start a process; the server that is forked for it may have been killed a moment ago."""
-    try:
-        process.start()
-    except (OSError, EOFError):
-        process.start()
-
-
-def _kill(one: _Running) -> None:
-    if one.process.pid:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(one.process.pid, signal.SIGKILL)
-        if one.process.exitcode is None:
-            one.process.kill()
-
-
-def _cause(one: _Running) -> tuple[str, str]:
-    """Return why a process ended that said nothing, as far as its exit code tells."""
-    code = one.process.exitcode
-    where = f"its output is in {one.job.log}"
-    if code is not None and code < 0:
-        name = signal.Signals(-code).name
-        usual = ", as the kernel does when memory runs out" if name == "SIGKILL" else ""
-        return "ProcessKilled", f"the process was ended by {name}{usual}; {where}"
-    return "ProcessExited", f"the process left with exit code {code}; {where}"
+            kill(one)

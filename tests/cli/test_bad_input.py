@@ -87,7 +87,13 @@ CASES = {
     "unknown plugin": planned("--plugin", "hits", says="unknown component 'hits'"),
     "name of two kinds": planned("--plugin", "multi_similarity", says="is ambiguous: "),
     "unknown owner": planned("--plugin", "acme:hist", says="unknown component 'acme:hist'"),
-    "two losses": planned(*HIST, "--plugin", "contrastive", says="two components of kind loss"),
+    "one method twice": planned(
+        *HIST, "--plugin", "loss:hist", says="methods hist and loss:hist are the same run"
+    ),
+    "two miners": planned(
+        *("--plugin", "contrastive", "--plugin", "pair_margin", "--plugin", "rdml_semihard"),
+        says="two components of kind miner",
+    ),
     "kind that is fixed": planned(
         *HIST, "--plugin", "resnet18", says="fixes its backbone (conv4)"
     ),

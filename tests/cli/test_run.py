@@ -59,9 +59,10 @@ def test_runs_that_the_store_lacks_are_missing_when_nothing_may_run(rehearsed):
 def test_plan_tells_finished_runs_from_those_to_do(rehearsed):
     ended = rehearsed.harness("plan", *SMOKE[1:], "--seeds", "0,1")
 
-    states = [line.split()[-2:] for line in ended.out.splitlines()[2:]]
-    assert states == [["0", "finished"], ["to", "do"]]
-    assert ended.err == "2 runs, 1 to do; store runs\n"
+    states = [line.split()[3:6] for line in ended.out.splitlines()[2:]]
+    assert [words[:2] for words in states] == [["0", "finished"], ["1", "to"]]
+    assert "takes about" in ended.out
+    assert re.fullmatch(r"2 runs, 1 to do, about .* s one by one; store runs\n", ended.err)
 
 
 def test_a_dry_run_shows_the_plan_and_leaves_nothing(harness, tmp_path: Path):

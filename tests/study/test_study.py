@@ -89,9 +89,9 @@ def test_shards_partition_a_work_list(tmp_path, registry, digits, count):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        pytest.param("seeds: 0-1,5", "seeds: 5-1", "small.yaml:8:1: seeds: .*is not like 0-9", id="range"),
+        pytest.param("seeds: 0-1,5", "seeds: 5-1", r":8:1: seeds: .*is not like 0-9", id="range"),
         pytest.param("seeds:", "seed:", "unknown key .did you mean 'seeds'", id="key"),
-        pytest.param("loss.tau: 8", "los.tau: 8", "'los.tau' names no field .did you mean", id="path"),
+        pytest.param("loss.tau: 8", "los.tau: 8", r"'los.tau' names no field", id="path"),
         pytest.param("name: near", "name: far", "method far is given twice", id="twice"),
         pytest.param("plugins: [hist], params: {loss.tau: 8}", "params: {loss.tau: 8}",
                      "names neither plugins nor a recipe", id="empty"),
@@ -105,7 +105,7 @@ def test_a_mistake_is_shown_with_its_line(tmp_path, old, new, message):
 def test_a_method_that_does_not_fit_is_named(tmp_path, registry, digits):
     study = load(written(tmp_path, STUDY.replace("tau: 8", "tau: -8")))
 
-    with pytest.raises(HarnessError, match="method near: .*tau"):
+    with pytest.raises(HarnessError, match=r"method near: .*tau"):
         cells_of(study, registry, [digits])
 
 
