@@ -38,7 +38,7 @@ def alive(folder: Path) -> list[str]:
 def test_each_way_to_end_is_a_row_and_the_rest_is_done(folder, run, write):
     write("raise exit hang nan eat fine", "0")
 
-    ended = run("study", "run", "small", "--jobs", 2, "--timeout", "25s", "--max-memory", "1500MB")
+    ended = run("study", "run", "small", "--jobs", 2, "--timeout", "12s", "--max-memory", "1500MB")
 
     found = ask(folder, "SELECT params, status, error_type, error_message FROM attempts")
     by_how = {json.loads(row[0])["loss"]["how"]: row[1:] for row in found}
@@ -49,7 +49,7 @@ def test_each_way_to_end_is_a_row_and_the_rest_is_done(folder, run, write):
     assert by_how["raise"][1:] == ("ValueError", "a plugin that raises")
     assert by_how["exit"][1] == "ProcessExited"
     assert "exit code 137" in by_how["exit"][2]
-    assert by_how["hang"][1:] == ("Timeout", "still running after 25 s")
+    assert by_how["hang"][1:] == ("Timeout", "still running after 12 s")
     assert by_how["nan"][1] == "TrainingDiverged"
     assert by_how["eat"][1] == "OutOfMemory"
     assert "1431 allowed" in by_how["eat"][2]
@@ -81,10 +81,10 @@ def test_a_finished_study_is_not_done_again_and_a_failed_run_is(folder, run, wri
 
 
 def test_two_runs_at_a_time_are_the_same_as_one_after_the_other(folder, run, write):
-    write("fine", "0-3")
+    write("fine", "0-1")
 
     run("study", "run", "small", "--jobs", 2, "--threads", 1, "--store", "both")
-    for seed in range(4):
+    for seed in range(2):
         words = ("--plugin", "unruly", "--seeds", seed, "--threads", 1, "--store", "single")
         assert run("run", "tiny", *words).returncode == 0
 
