@@ -57,9 +57,13 @@ def strike(driver: subprocess.Popen[str], folder: Path, victim: str) -> None:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
     else:
-        runs = [pid for pid in processes(folder) if is_group_leader(pid) and pid != driver.pid]
-        with suppress(ProcessLookupError):
-            os.kill(runs[0], signal.SIGKILL) if runs else None
+        until = time.monotonic() + 60
+        while driver.poll() is None and time.monotonic() < until:
+            runs = [pid for pid in processes(folder) if is_group_leader(pid) and pid != driver.pid]
+            if runs:
+                with suppress(ProcessLookupError):
+                    os.kill(runs[0], signal.SIGKILL)
+                return
 
 
 def is_group_leader(pid: int) -> bool:
