@@ -127,6 +127,18 @@ def scalar(terms: Tensor | Mapping[str, Tensor]) -> Tensor:
     return terms["loss"] if isinstance(terms, Mapping) else terms
 
 
+def problem_with(loss: Tensor, batch: Batch) -> str | None:
+    """Return why a loss cannot be trained with, or None."""
+    if loss.ndim != 0:
+        return f"the loss has shape {tuple(loss.shape)}, not that of a number"
+    if not loss.isfinite():
+        return f"the loss is {loss.item()}"
+    if not loss.requires_grad:
+        return "the loss is not connected to the embeddings"
+    (gradient,) = torch.autograd.grad(loss, [batch.embeddings], materialize_grads=True)
+    return None if gradient.isfinite().all() else "a gradient is not finite"
+
+
 def all_tuples(labels: Tensor, sort: TupleSort) -> Tuples:
     """Return every pair or triplet of a batch."""
     return all_pairs(labels) if sort == "pairs" else all_triplets(labels)
