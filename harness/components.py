@@ -72,6 +72,7 @@ def harness_samplers() -> Iterable[SamplerSpec]:
             summary="m images of each of batch_size / m classes",
             params=MPerClassParams,
             build=_build_m_per_class,
+            images_per_class="m",
         ),
     ]
 
