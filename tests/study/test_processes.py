@@ -7,6 +7,8 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
+
 from harness.store.database import query
 from harness.store.writer import find_store
 
@@ -60,6 +62,7 @@ def test_each_way_to_end_is_a_row_and_the_rest_is_done(folder, run, write):
     assert alive(folder) == []
 
 
+@pytest.mark.slow
 def test_a_finished_study_is_not_done_again_and_a_failed_run_is(folder, run, write):
     write("raise fine", "0-1")
     run("study", "run", "small", "--jobs", 2)
@@ -80,6 +83,7 @@ def test_a_finished_study_is_not_done_again_and_a_failed_run_is(folder, run, wri
     assert (second["failed"], second["finished"]) == (0, 2)
 
 
+@pytest.mark.slow
 def test_two_runs_at_a_time_are_the_same_as_one_after_the_other(folder, run, write):
     write("fine", "0-1")
 
@@ -106,6 +110,7 @@ def test_ctrl_c_leaves_interrupted_rows_and_the_study_goes_on_later(folder, star
     assert alive(folder) == []
 
 
+@pytest.mark.slow
 def test_a_second_ctrl_c_stops_at_once(folder, start, write):
     write("deaf", "0")
     process = start("study", "run", "small")
@@ -121,6 +126,7 @@ def test_a_second_ctrl_c_stops_at_once(folder, start, write):
     wait_for(lambda: alive(folder) == [])
 
 
+@pytest.mark.slow
 def test_a_run_that_another_process_is_at_is_left_to_it(folder, start, run, write):
     write("fine", "0-5")
 
@@ -134,6 +140,7 @@ def test_a_run_that_another_process_is_at_is_left_to_it(folder, start, run, writ
     assert all(one["finished"] + one["cached"] == 6 for one in summaries)
 
 
+@pytest.mark.slow
 def test_shards_together_are_the_whole(folder, start, run, write):
     write("fine", "0-6")
     run("study", "run", "small", "--store", "whole", "--threads", 1)

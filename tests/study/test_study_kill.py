@@ -99,7 +99,7 @@ def finish_under_fire(
 @pytest.mark.parametrize(
     ("methods", "seeds", "kills"),
     [
-        pytest.param("fine", "0-3", 3, id="quick"),
+        pytest.param("fine", "0-3", 3, id="quick", marks=pytest.mark.slow),
         pytest.param("fine one two three", "0-9", 30, id="forty-runs", marks=pytest.mark.slow),
     ],
 )
