@@ -11,12 +11,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from harness.evaluation.kernels import places
 from harness.evaluation.pairs import Listed
 from harness.evaluation.problem import Problem
 from harness.evaluation.scores import FastScores, Scorer
 from harness.evaluation.sieve import Sieve, reach
 
-_AT_ONCE = 32  # queries: almost all of the gallery may be nearer than the first hit
+_AT_ONCE = 1 << 21  # pairs: almost all of the gallery may be nearer than a first hit
 
 
 class Best(NamedTuple):
@@ -43,10 +44,10 @@ def first_hits(
         finer: Scores that decide what the fast ones do not, before the exact ones do.
     """
     best = _nearest_relevant(problem, scorer, queries, sieve)
-    places = torch.arange(len(queries), device=queries.device).split(_AT_ONCE)
+    everything = torch.arange(len(queries), device=queries.device)
     found = [
-        _rank(scorer, queries[place], sieve.part(place), Best(*(b[place] for b in best)), finer)
-        for place in places
+        _rank(scorer, queries[part], sieve.part(part), Best(*(b[part] for b in best)), finer)
+        for part in everything.split(max(1, _AT_ONCE // len(problem.gallery)))
     ]
     return torch.cat(found)
 
@@ -61,10 +62,10 @@ def _rank(
     may_be_nearer = (best.score - sieve.error).to(sieve.scores.dtype)
     listed = sieve.at_or_above(may_be_nearer, most=torch.inf)
     assert listed is not None
-    nearer, listed = _sure(listed, best, sieve.error)
+    nearer, listed = _sure(listed, best, sieve.error, sieve.scores.dtype)
     if finer is not None:
         listed = listed._replace(scores=finer.single(queries, listed))
-        more, listed = _sure(listed, best, finer.error(queries))
+        more, listed = _sure(listed, best, finer.error(queries), listed.scores.dtype)
         nearer += more
     query, exact = listed.query, scorer.exact(queries, listed)
     tied = (exact == best.score[query]) & (listed.rows < best.row[query])
@@ -73,13 +74,19 @@ def _rank(
 
 
 def _sure(
-    listed: Listed, best: Best, error: Float[Tensor, " b"]
+    listed: Listed, best: Best, error: Float[Tensor, " b"], dtype: torch.dtype
 ) -> tuple[Int[Tensor, " b"], Listed]:
-    """Count the items that are surely nearer than the best, and return those in doubt."""
-    dtype, query = listed.scores.dtype, listed.query
-    sure = listed.scores > (best.score + error).to(dtype)[query]
-    doubtful = listed.where(~sure & (listed.scores >= (best.score - error).to(dtype)[query]))
-    return torch.bincount(query[sure], minlength=len(error)), doubtful
+    """Count the items that are surely nearer than the best, and return those in doubt.
+
+    Scores have been rounded to `dtype`.
+    """
+    query = listed.query
+    sure = listed.scores > (best.score + error).to(dtype).index_select(0, query)
+    near = listed.scores >= (best.score - error).to(dtype).index_select(0, query)
+    counts = torch.bincount(
+        query.index_select(0, places(sure.unsqueeze(0))[1]), minlength=len(error)
+    )
+    return counts, listed.where(near & ~sure)
 
 
 def _nearest_relevant(

@@ -28,6 +28,8 @@ from harness.evaluation.scores import to_distance
 from harness.evaluation.tiles import rank_tiles, suits
 from harness.settings import DEFAULT_MEMORY
 
+_SMALL = 1 << 22  # pairs; fewer are ranked before a second thread has started
+
 
 def rank(
     query: Embeddings,
@@ -56,14 +58,11 @@ def rank(
     gallery = query if gallery is None else gallery
     backend = backend if isinstance(distance, str) else TORCH
     problem = pose(query, gallery, distance=distance, neighbors=neighbors)
-    with _quietly(query.values.device) as workers:
-        problem = replace(problem, workers=workers)
-        facts = _solve(problem, memory, backend)
+    facts = _solve(problem, memory, backend)
 
     def precision_sum(cutoff: int) -> Float[Tensor, " q"]:
         deeper = pose(query, gallery, distance=distance, neighbors=0, cutoff=cutoff)
-        with _quietly(query.values.device) as workers:
-            return _solve(replace(deeper, workers=workers), memory, backend).precision_sums[-1]
+        return _solve(deeper, memory, backend).precision_sums[-1]
 
     return Ranking(
         query=query,
@@ -89,12 +88,15 @@ def _name(distance: str | Distance) -> str:
 
 def _solve(problem: Problem, memory: int, backend: Backend) -> Facts:
     """Return facts about all queries, in their order."""
-    if backend.index is not None:
-        return join(rank_candidates(problem, backend.index, memory))
-    if suits(problem) and not has_quick_products(problem.own.device):
-        return join(rank_tiles(problem, memory))
-    everything = torch.arange(len(problem.query), device=problem.query.values.device)
-    return join(rank_rows(problem, everything, memory))
+    is_small = len(problem.query) * len(problem.gallery) < _SMALL
+    with _quietly(problem.own.device) as workers:
+        problem = replace(problem, workers=1 if is_small else workers)
+        if backend.index is not None:
+            return join(rank_candidates(problem, backend.index, memory))
+        if suits(problem) and not has_quick_products(problem.own.device):
+            return join(rank_tiles(problem, memory))
+        everything = torch.arange(len(problem.query), device=problem.own.device)
+        return join(rank_rows(problem, everything, memory))
 
 
 @contextmanager

@@ -15,10 +15,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from harness.evaluation.kernels import grouped_order
 from harness.evaluation.pairs import Listed
 from harness.evaluation.parallel import in_parallel
 
 _CACHED = 1 << 17  # float64 numbers that fit into a processor's cache
+_REUSED = 4  # times that a row is needed, from which on reading it from the cache pays
 _MANY_PAIRS = 1 << 22
 PADDING = 64  # the number of columns of a product is a multiple of it
 
@@ -159,16 +161,20 @@ class ProductScorer:
             exact = factors(values[start : start + size].double(), self._origin)
             piece = slice(start, start + len(exact))
             out[piece] = exact
-            back = out[piece].double()
-            measures[0, piece] = torch.linalg.vector_norm(back, dim=1)
-            measures[1, piece] = torch.linalg.vector_norm(exact.sub_(back), dim=1)
+            measures[0, piece] = torch.linalg.vector_norm(exact, dim=1)
+            if dtype.itemsize < torch.float32.itemsize:
+                lost = exact.sub_(out[piece])
+                measures[1, piece] = torch.linalg.vector_norm(lost, dim=1)
 
         in_parallel(fill, range(0, len(values), size), workers=self._workers)
         return _Rounded(out, *measures)
 
 
 class _Rounded(NamedTuple):
-    """Rounded rows, with the lengths of the rows and of what rounding took from them."""
+    """Rounded rows, with the lengths of the exact ones and of what rounding took from them.
+
+    What float32 takes is left out: it is among the roundings that errors allow for.
+    """
 
     rows: Float[Tensor, "n k"]
     lengths: Float[Tensor, " n"]
@@ -178,7 +184,7 @@ class _Rounded(NamedTuple):
 def _product_error(query: _Rounded, gallery: _Rounded, dtype: torch.dtype) -> Tensor:
     """Bound |fast - exact| of each query's scores for any summation order.
 
-    With x' the rounded x, x'.y' - x.y = -(x - x').y - x'.(y - y'), and
+    With x' = x - a the rounded x, x'.y' - x.y = -a.y - x.b + a.b, and
     |fl(x'.y') - x'.y'| <= gamma_K |x'| |y'| with gamma_K = K u / (1 - K u) and u the unit roundoff
     (Higham, Accuracy and Stability of Numerical Algorithms, 2nd ed., eq. 3.5). Products of
     bfloat16 are summed in float32, on some processors not rounded to nearest, so u is doubled.
@@ -189,11 +195,34 @@ def _product_error(query: _Rounded, gallery: _Rounded, dtype: torch.dtype) -> Te
     terms = (query.rows.shape[1] + 16) * (unit + torch.finfo(torch.float64).eps)
     gamma = terms / (1 - terms)
     far, far_lost = gallery.lengths.max(), gallery.lost.max()
-    return query.lost * (far + far_lost) + query.lengths * (far_lost + gamma * far)
+    lost = query.lost * far + (query.lengths + query.lost) * far_lost
+    return lost + gamma * (query.lengths + query.lost) * (far + far_lost)
 
 
 def _sampled(query: Tensor, gallery: Tensor, listed: Listed) -> Float[Tensor, " p"]:
-    """Multiply listed pairs of rows without copying them, each sum in an order that K decides."""
+    """Multiply listed pairs of rows without copying them, each sum in an order that K decides.
+
+    Where each row of the gallery is needed many times, it is read by pieces that stay in the
+    cache.
+    """
+    size = max(1, _CACHED * 8 // (gallery.shape[1] * gallery.itemsize))
+    if len(listed.rows) < _REUSED * len(gallery) or len(gallery) <= size:
+        return _sampled_at_once(query, gallery, listed)
+    piece, num_queries = listed.rows // size, len(query)
+    order = grouped_order(piece)
+    num_pieces = -(-len(gallery) // size)
+    counts = torch.bincount(piece * num_queries + listed.query, minlength=num_pieces * num_queries)
+    counts = counts.view(num_pieces, num_queries)
+    rows = listed.rows.index_select(0, order).split(counts.sum(1).tolist())
+    found = [
+        _sampled_at_once(query, gallery, Listed(count, row, listed.scores))
+        for count, row in zip(counts, rows, strict=True)
+    ]
+    scores = torch.cat(found)
+    return torch.empty_like(scores).scatter_(0, order, scores)
+
+
+def _sampled_at_once(query: Tensor, gallery: Tensor, listed: Listed) -> Float[Tensor, " p"]:
     ends = torch.nn.functional.pad(listed.counts.cumsum(0), (1, 0))
     _silence_beta_warning()
     pattern = torch.sparse_csr_tensor(

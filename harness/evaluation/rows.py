@@ -29,6 +29,7 @@ from harness.evaluation.settling import facts_of, settle
 from harness.evaluation.sieve import sieve_of
 
 _LARGE = 1 << 31  # multiplications, from which on finding out what is quick pays
+_DEEP = 20_000  # multiplications per query and candidate, below which quick ones do not pay
 _PAIR_COST = 24  # an exact pair takes as long as about this many in a product of the next type
 _BLOCK = 1 << 25  # bytes of scores on a CPU: larger ones leave its cache
 _FEW = 256  # queries; a product with fewer rows reads the gallery too often
@@ -80,8 +81,8 @@ def _number_types(problem: Problem, scorer: Scorer, depth: int) -> list[torch.dt
     size, dims = problem.gallery.values.shape
     if not isinstance(scorer, ProductScorer) or depth * _PAIR_COST > size:
         return [FINE]
-    large = size * dims * len(problem.query) >= _LARGE
-    if large and has_quick_products(problem.own.device):
+    worth_it = size * dims >= _DEEP * depth and size * dims * len(problem.query) >= _LARGE
+    if worth_it and has_quick_products(problem.own.device):
         return [QUICK, COARSE, FINE]
     return [COARSE, FINE]
 
@@ -91,18 +92,14 @@ def has_quick_products(device: torch.device) -> bool:
     """Return whether a processor multiplies bfloat16 at least twice as fast as float32."""
     if device.type != "cpu":
         return False
-    left = torch.ones(256, 256)
-
-    def seconds(dtype: torch.dtype) -> float:
-        matrix = left.to(dtype)
-        times: list[float] = []
-        for _ in range(4):  # the first one is a warm-up
+    matrices = {dtype: torch.ones(256, 256, dtype=dtype) for dtype in (QUICK, COARSE)}
+    best = dict.fromkeys(matrices, inf)
+    for _ in range(10):  # in turns, because other work may slow some of them down
+        for dtype, matrix in matrices.items():
             start = time.perf_counter()
             torch.mm(matrix, matrix.T)
-            times.append(time.perf_counter() - start)
-        return min(times[1:])
-
-    return 2 * seconds(QUICK) < seconds(COARSE)
+            best[dtype] = min(best[dtype], time.perf_counter() - start)
+    return 2 * best[QUICK] < best[COARSE]
 
 
 def _unless_hopeless(

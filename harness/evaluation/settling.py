@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from harness.evaluation.kernels import places
 from harness.evaluation.pairs import Listed, Ordered, ordered
 from harness.evaluation.problem import Facts, Problem
 from harness.evaluation.scores import Scorer
@@ -37,27 +38,33 @@ def settle(
     decides[:, : problem.neighbors] |= close[:, : problem.neighbors]
     doubtful = _runs_with(decides, run)
     doubtful[:, : problem.neighbors] |= scores[:, : problem.neighbors] > -torch.inf
-    counts = torch.count_nonzero(doubtful, dim=1)
-    listed = Listed(counts, found.rows[doubtful], scores[doubtful])
+    query, place = places(doubtful)
+    place += query * scores.shape[1]
+    counts = torch.bincount(query, minlength=len(scores))
+    rows, scores = found.rows.reshape(-1).clone(), scores.reshape(-1)
+    listed = Listed(counts, rows.index_select(0, place), scores.index_select(0, place))
     exact = ordered(listed._replace(scores=scorer.exact(queries, listed)))
-    rows, inside = found.rows.clone(), exact.scores > -torch.inf
+    inside = places(exact.scores > -torch.inf)
     # Exact scores stay in their run, so the order of all is the order run by run.
-    rows[doubtful], scores[doubtful] = exact.rows[inside], exact.scores[inside]
-    return Ordered(rows, scores)
+    rows.scatter_(0, place, exact.rows[inside])
+    scores.scatter_(0, place, exact.scores[inside])
+    return Ordered(rows.view_as(found.rows), scores.view_as(found.scores))
 
 
 def _runs_with(marked: Bool[Tensor, "b l"], run: Int[Tensor, "b m"]) -> Bool[Tensor, "b m"]:
     """Return the members of runs in which any but the last is marked."""
     number = run + torch.arange(len(run), device=run.device).unsqueeze(1) * run.shape[1]
     chosen = torch.zeros_like(run, dtype=torch.bool).view(-1)
-    chosen[number[:, :-1][marked]] = True
-    return chosen[number]
+    row, place = places(marked)
+    chosen[number[row, place]] = True
+    return chosen.index_select(0, number.view(-1)).view_as(run)
 
 
 def hits_of(problem: Problem, queries: Int[Tensor, " b"], found: Ordered) -> Bool[Tensor, "b m"]:
     """Return which of the items found are of the query's class."""
     labels = problem.query.labels[queries].unsqueeze(1)
-    return (problem.gallery.labels[found.rows] == labels) & (found.scores > -torch.inf)
+    others = problem.gallery.labels.index_select(0, found.rows.reshape(-1)).view_as(found.rows)
+    return (others == labels) & (found.scores > -torch.inf)
 
 
 def facts_of(
@@ -90,7 +97,7 @@ def _precision(
     The sums run over the hits of one query in order of rank and on the CPU, so that no bit
     depends on the block.
     """
-    query, place = (index.cpu() for index in hits.nonzero(as_tuple=True))
+    query, place = (index.cpu() for index in places(hits))
     num_queries = len(hits)
     limit = problem.num_relevant[queries].cpu()[query]
     ends = torch.bincount(query, minlength=num_queries).cumsum(0)

@@ -16,9 +16,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from harness.evaluation.kernels import at_least, kth_largest, places
 from harness.evaluation.pairs import Listed
+from harness.evaluation.scores import COARSE
 
 _WIDEST = 16  # columns of a group
+_MANY_NEGATIVE = 64  # one group in so many
 _GROUPS = 8  # times the depth: with so many groups, the level is nearly as high as it can be
 
 
@@ -29,7 +32,7 @@ class Sieve:
     Attributes:
         scores: A block, which may have other queries as well.
         place: The row of each query in the block.
-        peaks: Of each query.
+        peaks: Of each query, in float32 or finer: kernels know no shorter type.
         error: Of each query.
     """
 
@@ -52,24 +55,28 @@ class Sieve:
         At least `depth` scores are at or above the `depth`-largest of the peaks. None when more
         than `most` items may be.
         """
-        top = self.peaks.topk(depth, sorted=False).values.amin(1)
+        top = kth_largest(self.peaks, depth).to(self.scores.dtype)
         return self.at_or_above(reach(top, self.error), most=most)
 
     def at_or_above(self, level: Float[Tensor, " b"], *, most: float) -> Listed | None:
         """Return the items of each query at or above its level, or None for more than `most`."""
-        level = level.clamp(min=torch.finfo(level.dtype).min)
-        query, peak = (self.peaks >= level.unsqueeze(1)).nonzero(as_tuple=True)
+        level = level.clamp(min=torch.finfo(level.dtype).min).to(self.peaks.dtype)
+        query, peak = places(at_least(self.peaks, level))
         if len(query) > most:
             return None
         columns, stride = self.scores.shape[1], self.peaks.shape[1]
-        first = (self.place[query] * columns + peak).unsqueeze(1)
         offsets = torch.arange(columns // stride, device=peak.device) * stride
-        members = self.scores.view(-1).take(first + offsets)
-        group, member = (members >= level[query].unsqueeze(1)).nonzero(as_tuple=True)
+        first = self.place.index_select(0, query) * columns + peak
+        members = self.scores.view(-1).index_select(0, (first.unsqueeze(1) + offsets).view(-1))
+        members = members.view(len(first), -1).to(level.dtype)
+        group, member = places(at_least(members, level.index_select(0, query)))
         if len(group) > most:
             return None
-        counts = torch.bincount(query[group], minlength=len(level))
-        return Listed(counts, peak[group] + member * stride, members[group, member])
+        counts = torch.bincount(query.index_select(0, group), minlength=len(level))
+        rows = peak.index_select(0, group) + member * stride
+        return Listed(
+            counts, rows, members.view(-1).index_select(0, group * len(offsets) + member)
+        )
 
 
 def sieve_of(scores: Float[Tensor, "b c"], error: Float[Tensor, " b"], *, depth: int) -> Sieve:
@@ -77,8 +84,26 @@ def sieve_of(scores: Float[Tensor, "b c"], error: Float[Tensor, " b"], *, depth:
     group = 1
     while group < _WIDEST and scores.shape[1] >= 2 * group * _GROUPS * depth:
         group *= 2
-    peaks = scores.unflatten(1, (group, -1)).amax(1) if group > 1 else scores
-    return Sieve(scores, torch.arange(len(scores), device=scores.device), peaks, error)
+    peaks = scores if group == 1 else _peaks(scores.unflatten(1, (group, -1)))
+    place = torch.arange(len(scores), device=scores.device)
+    return Sieve(scores, place, peaks.to(torch.promote_types(peaks.dtype, COARSE)), error)
+
+
+def _peaks(groups: Float[Tensor, "b g l"]) -> Float[Tensor, "b l"]:
+    """Return the largest score of each group.
+
+    Read as integers, bfloat16 is searched several times faster, but ascends from zero up only:
+    groups that are negative throughout are searched again.
+    """
+    if groups.dtype != torch.bfloat16:
+        return groups.amax(1)
+    peaks = groups.view(torch.int16).amax(1)
+    query, peak = places(peaks < 0)
+    if _MANY_NEGATIVE * len(query) > peaks.numel():
+        return groups.amax(1)
+    peaks = peaks.view(torch.bfloat16)
+    peaks[query, peak] = groups[query, :, peak].amax(1)
+    return peaks
 
 
 def reach(scores: Float[Tensor, " b"], error: Float[Tensor, " b"]) -> Float[Tensor, " b"]:

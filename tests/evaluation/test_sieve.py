@@ -6,7 +6,7 @@ import torch
 
 from harness.evaluation import Embeddings
 from harness.evaluation.neighbours import join
-from harness.evaluation.pairs import Listed, ordered
+from harness.evaluation.pairs import Listed
 from harness.evaluation.problem import pose
 from harness.evaluation.products import FORMULAS, ProductScorer
 from harness.evaluation.rows import rank_rows
@@ -162,14 +162,3 @@ def test_a_collapsed_set_too_large_to_score_pair_by_pair_is_ranked_by_row():
     assert found.neighbor_rows[7].tolist() == [1, 4, 10, 13]
     # 5000 = 2 (mod 3): the classmates of 0 point elsewhere, 15000 alone does not
     assert found.first_hit_rank[0] == 15_000 // 3
-
-
-def test_lists_are_ordered_by_score_and_then_by_row():
-    counts = torch.tensor([3, 0, 2])
-    listed = Listed(counts, torch.tensor([9, 4, 5, 8, 2]), torch.tensor([1.0, 2, 1, 3, 3]))
-
-    nearest = ordered(listed)
-
-    assert nearest.rows[0].tolist() == [4, 5, 9]
-    assert nearest.rows[2, :2].tolist() == [2, 8]
-    assert nearest.scores[1].tolist() == [-torch.inf] * 3
