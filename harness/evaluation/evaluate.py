@@ -5,20 +5,20 @@ Shapes: Q queries, G gallery, D embedding.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from harness.contracts import Backend, Distance
+from harness.contracts import TORCH, Backend, Distance
 from harness.errors import HarnessError
+from harness.evaluation import retrieval
 from harness.evaluation.embedding import Embeddings
 from harness.evaluation.neighbours import rank
 from harness.evaluation.ranking import Ranking
-from harness.registry import Registry, discover
 from harness.settings import DEFAULT_MEMORY
 
 DEFAULT_METRICS = ("map_at_r", "r_precision", "precision_at_1", "recall_at_10")
@@ -97,22 +97,45 @@ def evaluate_embeddings(
     Raises:
         HarnessError: As `evaluate`.
     """
-    registry = discover()
-    functions = _functions(metrics, registry)
-    card = registry.get("backend", backend).card
-    chosen: Backend = card.build(card.params(), None)
-    ranking = rank(query, gallery, distance=distance, memory=memory, backend=chosen)
+    functions = _functions(metrics)
+    ranking = rank(query, gallery, distance=distance, memory=memory, backend=_backend(backend))
     return Evaluation({name: metric(ranking) for name, metric in functions.items()}, ranking)
 
 
-def _functions(names: Sequence[str], registry: Registry) -> dict[str, Any]:
-    """Return what each metric builds."""
+def _functions(names: Sequence[str]) -> dict[str, Callable[[Ranking], float]]:
+    """Return the function of each metric; plugins are loaded only for names that need them."""
     if isinstance(names, str):
         raise HarnessError(f"metrics must be a sequence of names, got {names!r}")
     if not names:
         raise HarnessError("no metric is asked for", hint=f"such as {', '.join(DEFAULT_METRICS)}")
-    found = {name: registry.metric(name) for name in names}
-    return {name: entry.card.build(params, None) for name, (entry, params) in found.items()}
+    own = {name: _own_metric(name) for name in names}
+    return {name: function or _registered_metric(name) for name, function in own.items()}
+
+
+def _own_metric(name: str) -> Callable[[Ranking], float] | None:
+    """Return what the registry would, for the core's own retrieval metrics."""
+    if name in retrieval.PLAIN:
+        return getattr(retrieval, name)
+    stem, _, k = name.rpartition("_")
+    if f"{stem}_k" in retrieval.AT_K and k.isdecimal() and int(k) > 0:
+        return partial(getattr(retrieval, f"{stem}_k"), k=int(k))
+    return None
+
+
+def _registered_metric(name: str) -> Callable[[Ranking], float]:
+    from harness.registry import discover
+
+    entry, params = discover().metric(name)
+    return entry.card.build(params, None)
+
+
+def _backend(name: str) -> Backend:
+    if name == TORCH.name:
+        return TORCH
+    from harness.registry import discover
+
+    card = discover().get("backend", name).card
+    return card.build(card.params(), None)
 
 
 def as_embeddings(

@@ -13,6 +13,10 @@ from torch import Tensor
 from harness.errors import HarnessError
 from harness.evaluation.ranking import Ranking
 
+# Metrics that `evaluate` finds by name, without loading plugins.
+PLAIN = ("map_at_r", "r_precision", "precision_at_1", "mean_reciprocal_rank")
+AT_K = ("recall_at_k",)
+
 
 def mean_over_queries(ranking: Ranking, values: Shaped[Tensor, " q"]) -> float:
     """Return the float64 mean of one value per query, lone queries left out.
