@@ -23,6 +23,8 @@ Size = tuple[int, int]
 CarsLayout = Literal["car_ims", "devkit", "by_class"]
 
 SMALL: Size = (80, 60)
+CUB_COUNTS = (59,) * 64 + (58,) * 36 + (60,) * 24 + (59,) * 76
+"""Images of each class, 11,788 in all: as many as CUB-200-2011 has in each half of its classes."""
 GREY_EVERY = 7
 """Every seventh image of a written data set is a greyscale JPEG, as real copies have some."""
 
@@ -79,16 +81,23 @@ def write_cub(
     folder: Path,
     *,
     classes: int = 200,
-    images_per_class: int = 2,
+    images_per_class: int | Sequence[int] = 2,
     size: Size = SMALL,
     seed: int = 0,
 ) -> Path:
-    """Write CUB-200-2011 in its published layout and return its folder."""
+    """Write CUB-200-2011 in its published layout and return its folder.
+
+    `images_per_class` may be one number per class: with `CUB_COUNTS` the published parts have
+    their 5,864 and 5,924 images.
+    """
     base = folder / "CUB_200_2011"
+    counts = (
+        [images_per_class] * classes if isinstance(images_per_class, int) else images_per_class
+    )
     lines: list[tuple[int, int, str]] = []
-    for label in range(1, classes + 1):
+    for label, count in enumerate(counts, start=1):
         bird = f"{label:03d}.Toy_bird_{label}"
-        for number in range(images_per_class):
+        for number in range(count):
             sample_id = len(lines) + 1
             path = f"{bird}/Toy_bird_{label}_{number:04d}_{sample_id}.jpg"
             _save(base / "images" / path, label, sample_id, size=size, seed=seed)
