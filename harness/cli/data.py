@@ -34,7 +34,7 @@ with_values = click.option(
 
 @group()
 def data() -> None:
-    """List, fetch and verify data sets."""
+    """List, fetch, verify, cache and show data sets."""
 
 
 @command("list")

@@ -49,7 +49,7 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
         "show": ("harness.cli.plugins:show", "Describe one component and its parameters."),
     },
     "This machine": {
-        "data": ("harness.cli.data:data", "List, fetch and verify data sets."),
+        "data": ("harness.cli.data:data", "List, fetch, verify, cache and show data sets."),
         "weights": ("harness.cli.weights:weights", "List and fetch published weights."),
         "doctor": ("harness.cli.doctor:doctor", "Report environment, plugins, data and store."),
         "completion": ("harness.cli.completion:completion", "Print a shell completion script."),
