@@ -18,7 +18,12 @@ if TYPE_CHECKING:
     from harness.registry import Entry, Registry
 
 # what an unset value means
-UNSET = {"weights": "the cache", "load_plugins": "all", "workers": "0 on a CPU, up to 8 for a GPU"}
+UNSET = {
+    "weights": "the cache",
+    "load_plugins": "all",
+    "workers": "0 on a CPU, up to 8 for a GPU",
+    "cache": "`.cache` in the folder of the data sets",
+}
 
 Facts = Iterator[tuple[str, object]]
 
