@@ -64,7 +64,7 @@ def finished(attempt: Attempt, parts: Assembled, result: Result) -> RunRow:
         attempt,
         "ok",
         data_digest=data_digest(parts.table, run.protocol.split),
-        leaderboard_eligible=not (run.smoke or run.deviations),
+        leaderboard_eligible=not (run.smoke or run.deviations or _is_trial(run)),
         train_seconds=seconds,
         eval_seconds=history.eval_seconds,
         images_per_second=images / seconds if seconds else None,
@@ -149,7 +149,7 @@ def _side(embeddings: Embeddings) -> Side:
 
 def _row(attempt: Attempt, status: Status, **outcome: Any) -> RunRow:  # noqa: ANN401 - RunRow checks
     """Return a row with all that is known of a run before it starts, and its outcome."""
-    run, source = attempt.run, attempt.provenance
+    run, source, tuning = attempt.run, attempt.provenance, attempt.run.tuning
     return RunRow(
         attempt_id=attempt.attempt_id,
         run_key=run.key,
@@ -172,6 +172,10 @@ def _row(attempt: Attempt, status: Status, **outcome: Any) -> RunRow:  # noqa: A
         status=status,
         deviations=run.deviations,
         smoke=run.smoke,
+        search=tuning.search if tuning else None,
+        search_metric=tuning.metric if tuning else None,
+        trial=tuning.trial if tuning else None,
+        num_trials=tuning.num_trials if tuning else None,
         started_at=attempt.started_at,
         ended_at=datetime.now(UTC),
         wall_seconds=time.perf_counter() - attempt.started,
@@ -188,6 +192,10 @@ def _row(attempt: Attempt, status: Status, **outcome: Any) -> RunRow:  # noqa: A
         git_dirty=source.git_dirty,
         **outcome,
     )
+
+
+def _is_trial(run: Run) -> bool:
+    return run.tuning is not None and run.tuning.trial is not None
 
 
 def _all_chosen(run: Run) -> list[Chosen]:

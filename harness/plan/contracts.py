@@ -11,6 +11,37 @@ from harness.specs import ComponentSpec, Kind, Params
 
 
 @dataclass(frozen=True, slots=True)
+class Tuning:
+    """What a run has to do with a search; part of its key.
+
+    Such a run never stands for one without a search, nor the other way round, whatever its
+    values are: what was picked by its validation value is no fresh repeat.
+
+    Attributes:
+        search: Id of the search.
+        method: What is tuned, as the study calls it.
+        metric: Compared on the validation part.
+        trial: Number of a trial, from 0; None for a run with the values that were found.
+        num_trials: Trials that these values were picked from; None for a trial.
+    """
+
+    search: str
+    method: str
+    metric: str
+    trial: int | None = None
+    num_trials: int | None = None
+
+    @property
+    def label(self) -> str:
+        """Name of the run's method: no trial is called like a method, no tuned one like another.
+
+        >>> Tuning("5ea2c4", "hist", "map_at_r", trial=3).label
+        'hist[trial 3]'
+        """
+        return f"{self.method}[{'tuned' if self.trial is None else f'trial {self.trial}'}]"
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """What a person asks to run under a protocol.
 
@@ -22,6 +53,7 @@ class Request:
         folds: Which folds; None means the protocol's.
         seeds: Which seeds; None means the protocol's.
         smoke: A rehearsal with a tiny budget.
+        tuning: The search that the runs belong to.
     """
 
     plugins: tuple[str, ...] = ()
@@ -31,6 +63,7 @@ class Request:
     folds: tuple[int, ...] | None = None
     seeds: tuple[int, ...] | None = None
     smoke: bool = False
+    tuning: Tuning | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +104,7 @@ class Run:
         recipe: Name of the recipe the method starts from; None without one.
         method_key: As `key`, without fold and seed: equal for the repeats of one method.
         pair_key: Hash of protocol digest, fold and seed: equal for two methods' paired runs.
+        tuning: The search it belongs to.
     """
 
     key: str
@@ -93,6 +127,7 @@ class Run:
     method_key: str = ""
     pair_key: str = ""
     diagnostics: tuple[tuple[str, Chosen], ...] = ()
+    tuning: Tuning | None = None
 
     @property
     def measured(self) -> dict[str, Chosen]:

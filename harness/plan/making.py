@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any, cast
 
 from harness.errors import HarnessError
@@ -30,7 +30,7 @@ def make_plan(
     request = request or Request()
     method = resolve(protocol, registry, request)
     chosen = _choose(method.protocol, registry)
-    name = label(method, chosen, registry)
+    name = request.tuning.label if request.tuning else label(method, chosen, registry)
     if request.smoke:
         method = replace(method, protocol=_rehearsal(method.protocol))
     _check(method.protocol, chosen, registry)
@@ -56,6 +56,7 @@ def make_plan(
         settings=tuple(sorted((p, show(v)) for p, v in method.settings.items())),
         recipe=method.recipe,
         method_key=key_of(facts),
+        tuning=request.tuning,
     )
     return tuple(
         _repeat(first, facts, fold=fold, seed=seed) for fold, seed in repeats(protocol, request)
@@ -74,7 +75,11 @@ def repeats(protocol: Protocol, request: Request) -> tuple[tuple[int, int], ...]
 
 def _repeat(run: Run, facts: dict[str, Any], *, fold: int, seed: int) -> Run:
     pair = {"protocol": run.protocol_digest, "fold": fold, "seed": seed}
-    extras = {"diagnostics": [name for name, _ in run.diagnostics]} if run.diagnostics else {}
+    extras: dict[str, Any] = {}
+    if run.diagnostics:
+        extras["diagnostics"] = [name for name, _ in run.diagnostics]
+    if run.tuning:
+        extras["tuning"] = asdict(run.tuning)
     return replace(
         run,
         key=key_of({**facts, **extras, "fold": fold, "seed": seed}),

@@ -25,6 +25,8 @@ _DROPPABLE = (
     "images/s",
     "cpu s",
     "cuda s",
+    "search s",
+    "trials",
     "gap",
     "paper",
     "missing",
@@ -112,6 +114,8 @@ def short_table(board: Board) -> Table:
         "seeds": [row.num_seeds for row in rows],
         "folds": [row.num_folds for row in rows],
         **_seconds(rows),
+        "trials": [row.cost.trials for row in rows],
+        "search s": [row.cost.search_seconds for row in rows],
         "images/s": [row.cost.images_per_second for row in rows],
         "MiB": [row.cost.peak_memory_mib for row in rows],
     }
@@ -191,6 +195,8 @@ def _notes(rows: Sequence[Row]) -> dict[str, bool]:
         ),
         "paper: printed for this loss, miner and backbone; most papers print the best test epoch, "
         "so read it beside oracle.": any(row.published for row in rows),
+        "[tuned]: values picked by a search on the validation part, on other seeds; trials and "
+        "search s: what that took.": any(row.cost.trials is not None for row in rows),
         "* over the runs that ended well only.": not all(row.complete for row in rows),
     }
 
@@ -235,5 +241,7 @@ def _row_record(row: Row) -> dict[str, object]:
         "wall_seconds": row.cost.wall_seconds,
         "images_per_second": row.cost.images_per_second,
         "peak_memory_mib": row.cost.peak_memory_mib,
+        "trials": row.cost.trials,
+        "search_seconds": row.cost.search_seconds,
         "published": [number._asdict() for number in row.published],
     }

@@ -150,6 +150,8 @@ def _why_excluded(
     outcome: Outcome, metric_version: int | None, *, deviations: bool, smoke: bool
 ) -> str:
     """Return why a run must not stand on a board; empty if it may."""
+    if outcome.trial is not None:
+        return "trials of a search"
     if outcome.smoke:
         return "" if smoke else "rehearsals (--smoke)"
     if outcome.deviates:

@@ -28,6 +28,8 @@ class Cost:
         wall_seconds: From start to end.
         images_per_second: Training throughput.
         peak_memory_mib: Largest of all runs.
+        trials: That a search did before; None without one, and then no seconds either.
+        search_seconds: These trials, one after the other, from start to end.
     """
 
     device: str
@@ -35,6 +37,8 @@ class Cost:
     wall_seconds: float | None
     images_per_second: float | None
     peak_memory_mib: float | None
+    trials: int | None
+    search_seconds: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,6 +226,10 @@ def _cost(members: Sequence[Outcome]) -> Cost:
         images_per_second=_mean_known(o.images_per_second for o in members),
         peak_memory_mib=max(
             (o.peak_memory_mib for o in members if o.peak_memory_mib is not None), default=None
+        ),
+        trials=max((o.num_trials for o in members if o.num_trials is not None), default=None),
+        search_seconds=max(
+            (o.search_seconds for o in members if o.search_seconds is not None), default=None
         ),
     )
 

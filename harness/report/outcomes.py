@@ -21,6 +21,9 @@ class Outcome:
         value: Of the selected epoch on the test part; None where there is none.
         untrained: Before any training.
         oracle: At the best test epoch, if more than one was tested.
+        trial: Number of a trial of a search; None for every other run.
+        num_trials: Trials that a tuned method's values were picked from.
+        search_seconds: That these trials took.
         ended_at: UTC.
     """
 
@@ -41,6 +44,9 @@ class Outcome:
     smoke: bool
     deviates: bool
     leaderboard_eligible: bool
+    trial: int | None
+    num_trials: int | None
+    search_seconds: float | None
     device: str
     wall_seconds: float
     train_seconds: float | None
@@ -66,6 +72,9 @@ _OUTCOMES = """
             max(value) FILTER (epoch > 0) AS largest,
             min(value) FILTER (epoch > 0) AS smallest
         FROM all_metrics WHERE part = 'test' GROUP BY attempt_id, name
+    ), costs AS (
+        SELECT search, sum(wall_seconds ORDER BY attempt_id) AS seconds
+        FROM attempts WHERE trial IS NOT NULL GROUP BY search
     ), outcomes AS (
         SELECT *, coalesce({metric}, headline_metric) AS metric FROM attempts
         QUALIFY row_number() OVER (
@@ -75,12 +84,14 @@ _OUTCOMES = """
     )
     SELECT outcomes.attempt_id, run_key, protocol, protocol_version, protocol_digest, data_digest,
         dataset, method, loss, miner, backbone, fold, seed, status, smoke, len(deviations) > 0,
-        leaderboard_eligible, device, wall_seconds, train_seconds, eval_seconds,
+        leaderboard_eligible, trial, num_trials,
+        if(trial IS NULL, costs.seconds, NULL), device, wall_seconds, train_seconds, eval_seconds,
         images_per_second, peak_memory_mib, ended_at, metric, metric_version, higher_is_better,
         value, untrained,
         if(num_tested > 1, if(higher_is_better, largest, smallest), NULL)
     FROM outcomes LEFT JOIN scores
         ON outcomes.attempt_id = scores.attempt_id AND outcomes.metric = scores.name
+    LEFT JOIN costs ON outcomes.search = costs.search
     ORDER BY ended_at, run_key
 """
 

@@ -107,6 +107,18 @@ class RunRow:
     ] = ()
     smoke: Annotated[bool, Column(FLAG, "A rehearsal with a tiny budget.")] = False
     leaderboard_eligible: Annotated[bool, Column(FLAG, "May stand on a leaderboard.")] = False
+    search: Annotated[
+        str | None, Column(TEXT, "Search that the run belongs to; NULL for most runs.")
+    ] = None
+    search_metric: Annotated[
+        str | None, Column(TEXT, "What the search compares on the validation part.")
+    ] = None
+    trial: Annotated[
+        int | None, Column(INT, "Number of a trial of the search; NULL for every other run.")
+    ] = None
+    num_trials: Annotated[
+        int | None, Column(INT, "Trials that a tuned method's values were picked from.")
+    ] = None
 
     started_at: Annotated[datetime, Column(TIME, "UTC.")]
     ended_at: Annotated[datetime, Column(TIME, "UTC.")]

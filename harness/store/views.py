@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from harness.store import inference, published
+from harness.store import inference, published, searches
 from harness.store.schema import TABLES, TIME
 
 HEADLINES = ("map_at_r", "r_precision", "precision_at_1")  # columns of `results`, rows or not
@@ -23,6 +23,7 @@ VIEW_DOCS: Mapping[str, str] = {
     "leaderboard": "Mean of each metric over seeds, by protocol, data and method; folds of one "
     "seed are averaged first. Only runs without deviations that are no rehearsal.",
     **inference.DOCS,
+    **searches.DOCS,
     "published": published.DOC,
     "metrics": "Values of the runs that count, one row for each part, epoch and metric.",
     "epochs": "Training curves of the runs that count.",
@@ -52,6 +53,8 @@ _BUILT_ON: Mapping[str, tuple[str, ...]] = {
     "leaderboard": ("attempts", "runs", "all_metrics", "scores"),
     "comparisons": ("attempts", "runs", "all_metrics", "scores"),
     "equal_compute": ("attempts", "runs", "all_metrics", "all_epochs"),
+    "trials": ("attempts", "all_metrics"),
+    "searches": ("attempts", "all_metrics", "trials"),
     "published": (),
 }
 
@@ -90,6 +93,8 @@ _BODIES: Mapping[str, str] = {
     "scores": inference.SCORES,
     "comparisons": inference.COMPARISONS,
     "equal_compute": inference.EQUAL_COMPUTE,
+    "trials": searches.TRIALS,
+    "searches": searches.SEARCHES,
     **{name: _COUNTED.format(name) for name in ("metrics", "epochs", "queries")},
 }
 
@@ -214,6 +219,7 @@ def quoted(name: str) -> str:
 
 _DERIVED_DOCS: Mapping[str, str] = {
     **inference.COLUMN_DOCS,
+    **searches.COLUMN_DOCS,
     "recovered": "Another attempt at the same run ended well.",
     "metric": "Name of the metric.",
     "metric_version": "Version of its definition.",
