@@ -32,7 +32,7 @@ from harness.store.segments import (
     generation_path,
 )
 from harness.store.views import sql_type
-from harness.store.writer import COMMIT, DATA_TABLES, RunInUseError, Store, lock
+from harness.store.writer import COMMIT, DATA_TABLES, ENSEMBLES, RunInUseError, Store, lock
 
 FOLD_FROM = 1_000  # loose attempts; from here on reading them costs more than merging
 _ROWS = 122_880  # of a row group
@@ -72,7 +72,7 @@ def compact(store: Store) -> Compaction:
         inventory = take_inventory(store)
         sound, left_out = _sound(store, inventory)
         added = len(sound[COMMIT])
-        if added or len(inventory.generation.segments) > 1:
+        if added or sound[ENSEMBLES] or len(inventory.generation.segments) > 1:
             everything = {table: (*inventory.merged[table], *sound[table]) for table in TABLES}
             _publish(store, inventory.generation.number, [_merge(store, everything)])
         generation = current_generation(store)
@@ -119,6 +119,8 @@ def delete_merged(store: Store) -> tuple[Path, ...]:
         for path in table_files(store, table)
         if path.stem in merged
     ]
+    ensembles = generation.ensembles(store)
+    stale += [path for path in table_files(store, ENSEMBLES) if path.stem in ensembles]
     stale += unnamed(store, generation)
     for path in stale:
         with readable_errors("delete", path):

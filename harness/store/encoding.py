@@ -22,6 +22,7 @@ from harness.store.schema import (
     TERMS,
     TEXT,
     VERSIONS,
+    EnsembleRow,
     EpochRow,
     MetricRow,
     RunRow,
@@ -90,6 +91,12 @@ def encode_queries(run: RunRow, queries: Mapping[str, NDArray[Any]]) -> bytes:
     return _serialise(pa.table(columns, schema=schema_of("queries")), "queries")
 
 
+def encode_ensemble(rows: Sequence[EnsembleRow]) -> bytes:
+    """Return the values of an ensemble, sealed: no commit record could hold its digest."""
+    records = [_record(row) for row in rows]
+    return seal(_to_parquet("ensembles", records, metadata={SEAL: UNSEALED}))
+
+
 def _query_column(
     name: str, values: NDArray[Any], type_: pa.DataType, *, lone: NDArray[np.bool_]
 ) -> pa.Array:
@@ -112,7 +119,7 @@ def _owner(run: RunRow) -> dict[str, str]:
     return {"attempt_id": run.attempt_id, "run_key": run.run_key}
 
 
-def _record(row: RunRow | MetricRow | EpochRow) -> dict[str, object]:
+def _record(row: RunRow | MetricRow | EpochRow | EnsembleRow) -> dict[str, object]:
     columns = columns_of(type(row))
     return {
         field.name: _plain(field.name, getattr(row, field.name), columns[field.name].type)

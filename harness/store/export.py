@@ -14,7 +14,7 @@ from harness.store.database import connect, query
 from harness.store.files import make_folder, publish, readable_errors
 from harness.store.schema import TABLES, schema_of
 from harness.store.views import SOURCES
-from harness.store.writer import COMMIT, FORMAT, MARKER, Store
+from harness.store.writer import COMMIT, ENSEMBLES, FORMAT, MARKER, Store
 
 _ROWS = 122_880  # read at once
 _PRIVATE = ("host",)  # where it was run says nothing about the result
@@ -65,10 +65,11 @@ def _rows(store: Store, view: str, table: str, chosen: list[str], *, neighbors: 
             for name, kind in (("neighbors", "BIGINT"), ("neighbor_distances", "FLOAT"))
         }
     replaced = f"REPLACE ({', '.join(blank.values())})" if blank else ""
+    whole = table == ENSEMBLES  # it goes along with all its members
+    belongs = "list_has_all(?, members)" if whole else "list_contains(?, attempt_id)"
     with connect(store) as database:
         found = database.sql(
-            f"SELECT * {replaced} FROM {view} "  # noqa: S608 - our own names
-            "WHERE list_contains(?, attempt_id) ORDER BY ALL",
+            f"SELECT * {replaced} FROM {view} WHERE {belongs} ORDER BY ALL",  # noqa: S608 - ours
             params=[chosen],
         ).to_arrow_table()
     schema = pa.schema([pa.field(field.name, field.type) for field in schema_of(table)])

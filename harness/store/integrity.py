@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from harness.store.inventory import Inventory, reads_well
 from harness.store.sealing import is_intact
 from harness.store.segments import MergedFile
-from harness.store.writer import COMMIT, Store
+from harness.store.writer import COMMIT, ENSEMBLES, Store
 
 _PIECE = 1 << 22  # bytes to hash at once
 
@@ -24,7 +24,7 @@ class Checked(NamedTuple):
 
     Attributes:
         damaged: They differ, cannot be read, or are missing.
-        attempts: Those that have a damaged file.
+        attempts: Those that have a damaged file; ensembles among them.
     """
 
     damaged: tuple[Path, ...]
@@ -40,6 +40,9 @@ def check_loose(inventory: Inventory, store: Store) -> Checked:
     group = {path.stem: path.parent.name for path in commits}
     for table, paths in inventory.loose.items():
         if table == COMMIT:
+            continue
+        if table == ENSEMBLES:
+            damaged += [path for path in paths if not _is_sealed(path)]
             continue
         there = {path.stem: path for path in paths}
         expected = {

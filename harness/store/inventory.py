@@ -15,7 +15,7 @@ from harness.errors import StoreError
 from harness.store.files import readable_errors
 from harness.store.schema import TABLES
 from harness.store.segments import MERGED, Generation, current_generation
-from harness.store.writer import COMMIT, Store
+from harness.store.writer import COMMIT, ENSEMBLES, Store
 
 SUFFIX = ".parquet"
 _MAGIC = b"PAR1"  # first and last four bytes of a Parquet file
@@ -77,7 +77,12 @@ def _inventory(store: Store, tables: tuple[str, ...]) -> Inventory:
             )
         )
         for table in tables
+        if table != ENSEMBLES
     }
+    if ENSEMBLES in tables:
+        known = generation.ensembles(store) if listed[ENSEMBLES] else ()
+        found = (path for path in listed[ENSEMBLES] if path.stem not in known)
+        loose[ENSEMBLES] = tuple(sorted(found, key=lambda path: path.name))
     return Inventory(
         generation, {table: generation.paths(store, table) for table in tables}, loose
     )

@@ -13,7 +13,7 @@ from harness.store.integrity import check_loose, is_as_merged
 from harness.store.inventory import looks_whole, table_files, take_inventory
 from harness.store.schema import TABLES
 from harness.store.segments import current_generation
-from harness.store.writer import COMMIT, DATA_TABLES, WORK, Store
+from harness.store.writer import COMMIT, DATA_TABLES, ENSEMBLES, WORK, Store
 
 HOUR = 3600.0
 
@@ -52,6 +52,8 @@ class StoreHealth:
             yield "merged attempts", self.merged_attempts
         for table in DATA_TABLES:
             yield f"{table} files", self.files[table]
+        if self.files[ENSEMBLES]:
+            yield f"{ENSEMBLES} files", self.files[ENSEMBLES]
         yield "size", f"{self.bytes / 2**20:.1f} MiB"
         for name, paths in (
             ("damaged files", self.damaged),
@@ -128,7 +130,10 @@ def collect_garbage(store: Store, *, older_than: float = HOUR) -> tuple[Path, ..
 
 def _merged(store: Store) -> tuple[Path, ...]:
     paths = [path for table in TABLES for path in table_files(store, table)]
-    merged = current_generation(store).attempts(store) if paths else frozenset[str]()
+    if not paths:
+        return ()
+    generation = current_generation(store)
+    merged = generation.attempts(store) | generation.ensembles(store)
     return tuple(path for path in paths if path.stem in merged)
 
 

@@ -196,6 +196,32 @@ class EpochRow:
     ]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EnsembleRow:
+    """One test value of several models that rank as one; a file holds those of one ensemble."""
+
+    ensemble_id: Annotated[str, Column(TEXT, "Hash of the members and of how they were joined.")]
+    kind: Annotated[str, Column(TEXT, "How: concatenated, each normalised and the whole again.")]
+    members: Annotated[tuple[str, ...], Column(TEXTS, "Attempts that were joined, by fold.")]
+    run_keys: Annotated[tuple[str, ...], Column(TEXTS, "Their runs, by fold.")]
+    num_members: Annotated[int, Column(INT, "Models in it.")]
+    protocol: Annotated[str, Column(TEXT, "Name of the protocol.")]
+    protocol_digest: Annotated[str, Column(TEXT, "Digest of the protocol's content, as written.")]
+    data_digest: Annotated[str, Column(TEXT, "Digest of images and split.")]
+    dataset: Annotated[str, Column(TEXT, "Name of the data set.")]
+    method: Annotated[str, Column(TEXT, "Label of what is compared.")]
+    seed: Annotated[int, Column(INT, "Repeat.")]
+    smoke: Annotated[bool, Column(FLAG, "Of rehearsals with a tiny budget.")] = False
+    embedding_dim: Annotated[int, Column(INT, "D of the whole.")]
+    distance: Annotated[str, Column(TEXT, "What ranked it: the protocol's, never a loss's own.")]
+    metric: Annotated[str, Column(TEXT, "As the protocol writes it.")]
+    metric_version: Annotated[int, Column(INT, "Of the definition.")]
+    higher_is_better: Annotated[bool, Column(FLAG, "Which way the metric improves.")]
+    value: Annotated[float | None, Column(REAL, "NULL where undefined, never NaN.")]
+    computed_at: Annotated[datetime, Column(TIME, "UTC.")]
+    harness_version: Annotated[str | None, Column(TEXT, "Of this package.")] = None
+
+
 ATTEMPT_COLUMNS: Mapping[str, Column] = {
     "attempt_id": Column(TEXT, "The attempt that wrote the row."),
     "run_key": Column(TEXT, "Its run."),
@@ -240,6 +266,7 @@ TABLES: Mapping[str, Mapping[str, Column]] = {
     "metrics": {**ATTEMPT_COLUMNS, **columns_of(MetricRow)},
     "epochs": {**ATTEMPT_COLUMNS, **columns_of(EpochRow)},
     "queries": {**ATTEMPT_COLUMNS, **QUERY_COLUMNS},
+    "ensembles": columns_of(EnsembleRow),
 }
 
 

@@ -12,7 +12,7 @@ list or the new one and never half of either. Files that no current generation n
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from harness.errors import StoreError
-from harness.store.writer import COMMIT, Store
+from harness.store.writer import COMMIT, ENSEMBLES, Store
 
 MERGED = "merged"
 FORMAT = 1
@@ -46,7 +46,7 @@ class Segment(BaseModel):
 
     Attributes:
         name: Of its file in the folder of each table.
-        tables: What is in the folder of each table; all tables are there.
+        tables: What is in the folder of each table; all that its writer knew are there.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -82,7 +82,9 @@ class Generation:
 
     def paths(self, store: Store, table: str) -> tuple[Path, ...]:
         """Return the merged files of a table."""
-        return tuple(segment.path(store, table) for segment in self.segments)
+        return tuple(
+            segment.path(store, table) for segment in self.segments if table in segment.tables
+        )
 
     def num_attempts(self) -> int:
         """Return how many attempts are merged."""
@@ -90,9 +92,11 @@ class Generation:
 
     def attempts(self, store: Store) -> frozenset[str]:
         """Return the ids of the merged attempts."""
-        return frozenset(
-            attempt for path in self.paths(store, COMMIT) for attempt in _attempt_ids(path)
-        )
+        return _ids(self.paths(store, COMMIT), "attempt_id")
+
+    def ensembles(self, store: Store) -> frozenset[str]:
+        """Return the ids of the merged ensembles."""
+        return _ids(self.paths(store, ENSEMBLES), "ensemble_id")
 
     def document(self) -> bytes:
         """Return the content of its file."""
@@ -100,9 +104,12 @@ class Generation:
         return document.model_dump_json(indent=1).encode() + b"\n"
 
 
-def _attempt_ids(path: Path) -> list[str]:
-    with pq.ParquetFile(path) as file:
-        return file.read(columns=["attempt_id"])["attempt_id"].to_pylist()
+def _ids(paths: Iterable[Path], column: str) -> frozenset[str]:
+    found: set[str] = set()
+    for path in paths:
+        with pq.ParquetFile(path) as file:
+            found.update(file.read(columns=[column])[column].to_pylist())
+    return frozenset(found)
 
 
 def generation_path(store: Store, number: int) -> Path:

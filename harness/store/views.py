@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from harness.store import inference, published, searches
+from harness.store import ensembles, inference, published, searches
 from harness.store.schema import TABLES, TIME
 
 HEADLINES = ("map_at_r", "r_precision", "precision_at_1")  # columns of `results`, rows or not
@@ -24,6 +24,7 @@ VIEW_DOCS: Mapping[str, str] = {
     "seed are averaged first. Only runs without deviations that are no rehearsal.",
     **inference.DOCS,
     **searches.DOCS,
+    "ensembles": ensembles.DOC,
     "published": published.DOC,
     "metrics": "Values of the runs that count, one row for each part, epoch and metric.",
     "epochs": "Training curves of the runs that count.",
@@ -33,6 +34,7 @@ VIEW_DOCS: Mapping[str, str] = {
     "all_metrics": "`metrics` of every attempt.",
     "all_epochs": "`epochs` of every attempt.",
     "all_queries": "`queries` of every attempt.",
+    "all_ensembles": "Ensembles as they were computed, rehearsals and older ones included.",
 }
 
 SOURCES: Mapping[str, str] = {  # views over the files of a table, and which
@@ -40,6 +42,7 @@ SOURCES: Mapping[str, str] = {  # views over the files of a table, and which
     "all_metrics": "metrics",
     "all_epochs": "epochs",
     "all_queries": "queries",
+    "all_ensembles": "ensembles",
 }
 
 _BUILT_ON: Mapping[str, tuple[str, ...]] = {
@@ -53,6 +56,7 @@ _BUILT_ON: Mapping[str, tuple[str, ...]] = {
     "leaderboard": ("attempts", "runs", "all_metrics", "scores"),
     "comparisons": ("attempts", "runs", "all_metrics", "scores"),
     "equal_compute": ("attempts", "runs", "all_metrics", "all_epochs"),
+    "ensembles": ("attempts", "runs", "all_metrics", "all_ensembles"),
     "trials": ("attempts", "all_metrics"),
     "searches": ("attempts", "all_metrics", "trials"),
     "published": (),
@@ -95,6 +99,7 @@ _BODIES: Mapping[str, str] = {
     "equal_compute": inference.EQUAL_COMPUTE,
     "trials": searches.TRIALS,
     "searches": searches.SEARCHES,
+    "ensembles": ensembles.ENSEMBLES,
     **{name: _COUNTED.format(name) for name in ("metrics", "epochs", "queries")},
 }
 
@@ -235,6 +240,8 @@ def column_doc(view: str, column: str) -> str:
     """Return what a column of a view means; empty if nobody said."""
     if view == "published" and column in published.COLUMN_DOCS:
         return published.COLUMN_DOCS[column]
+    if view == "ensembles" and column in ensembles.COLUMN_DOCS:
+        return ensembles.COLUMN_DOCS[column]
     table = next((table for table in TABLES if table in view), "runs")
     if column in TABLES[table]:
         return TABLES[table][column].doc

@@ -5,6 +5,7 @@ Layout, for a store in `runs/`::
     runs/STORE.json                                            format of the store
     runs/runs/<protocol>-<digest8>/<attempt_id>.parquet        written last: the commit record
     runs/{metrics,epochs,queries}/<protocol>-<digest8>/<attempt_id>.parquet
+    runs/ensembles/<protocol>-<digest8>/<ensemble_id>.parquet  commits itself; same id, same rows
     runs/protocols/<digest>.yaml                               protocols as they were run
     runs/work/<run_key>/                                       checkpoints and logs, not tables
 
@@ -26,9 +27,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from harness.errors import HarnessError, StoreError
-from harness.store.encoding import encode_epochs, encode_metrics, encode_queries, encode_run
+from harness.store.encoding import (
+    encode_ensemble,
+    encode_epochs,
+    encode_metrics,
+    encode_queries,
+    encode_run,
+)
 from harness.store.files import make_folder, publish, readable_errors
-from harness.store.schema import EpochRow, MetricRow, RunRow
+from harness.store.schema import EnsembleRow, EpochRow, MetricRow, RunRow
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -37,6 +44,7 @@ FORMAT = 1
 MARKER = "STORE.json"
 COMMIT = "runs"
 DATA_TABLES = ("metrics", "epochs", "queries")
+ENSEMBLES = "ensembles"  # of several attempts, so no commit record holds their digest
 WORK = "work"
 _PROBE_BYTES = 1 << 16  # more than any one attempt of a small run writes
 
@@ -171,6 +179,25 @@ def _publish_all(store: Store, run: RunRow, contents: Mapping[str, bytes]) -> Pa
                 path.unlink()
         raise
     return done[-1]
+
+
+def write_ensemble(store: Store, rows: Sequence[EnsembleRow]) -> bool:
+    """Add the values of one ensemble, whole or not at all; return False if they are there.
+
+    Raises:
+        HarnessError: A value is not finite; nothing was written.
+        StoreError: The file system refused.
+    """
+    first = rows[0]
+    group = f"{first.protocol}-{first.protocol_digest[:8]}"
+    path = store.root / ENSEMBLES / group / f"{first.ensemble_id}.parquet"
+    content = encode_ensemble(rows)
+    with readable_errors("write", path):
+        try:
+            publish(path, content)
+        except FileExistsError:  # its name says what is in it
+            return False
+    return True
 
 
 def finished_keys(store: Store) -> frozenset[str]:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from harness.store.schema import ComponentRow, EpochRow, MetricRow, RunRow
+from harness.store.schema import ComponentRow, EnsembleRow, EpochRow, MetricRow, RunRow
 from harness.store.writer import Store, write_attempt
 
 BEGINNING = datetime(2024, 1, 1, tzinfo=UTC)
@@ -58,6 +58,32 @@ def score(value: float | None, **changes: Any) -> MetricRow:  # noqa: ANN401 - a
     """Return a test value of `map_at_r` at the selected epoch 1."""
     row = MetricRow("test", 1, "map_at_r", 1, value, selected=True)
     return replace(row, **changes)
+
+
+def toy_ensemble(
+    members: Sequence[RunRow],
+    value: float | None,
+    **changes: Any,  # noqa: ANN401 - as above
+) -> EnsembleRow:
+    """Return the `map_at_r` of some runs, as one, computed when the last of them ended."""
+    first = members[0]
+    row: dict[str, Any] = {
+        "ensemble_id": "-".join(run.run_key for run in members),
+        "kind": "concatenated",
+        "members": tuple(run.attempt_id for run in members),
+        "run_keys": tuple(run.run_key for run in members),
+        "num_members": len(members),
+        "embedding_dim": 8 * len(members),
+        "distance": "euclidean",
+        "metric": "map_at_r",
+        "metric_version": 1,
+        "higher_is_better": True,
+        "value": value,
+        "computed_at": max(run.ended_at for run in members),
+    }
+    for name in ("protocol", "protocol_digest", "data_digest", "dataset", "method", "seed"):
+        row[name] = getattr(first, name)
+    return EnsembleRow(**{**row, **changes})
 
 
 def toy_epoch(epoch: int, loss: float) -> EpochRow:

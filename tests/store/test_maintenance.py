@@ -28,7 +28,7 @@ def leave_behind(store: Store, name: str, *, age: float) -> Path:
 def test_a_sound_store_is_counted(filled: Store):
     found = health(filled)
 
-    assert found.files == {"runs": 2, "metrics": 2, "epochs": 1, "queries": 0}
+    assert found.files == {"runs": 2, "metrics": 2, "epochs": 1, "queries": 0, "ensembles": 0}
     assert (found.damaged, found.orphans, found.temporary) == ((), (), ())
     assert dict(found.facts())["attempts"] == 2
 
