@@ -221,10 +221,12 @@ def measure(case: Case, root: Path, paths: Sequence[str], rounds: int) -> dict[s
         results["second_epoch"] = in_turns(
             lambda: read(loaders.train(next(epochs))), plain, rounds=rounds, images=count
         )
+        plain_evaluation = plain_epochs(PlainImages(files, case.evaluate), keep=True)
         read(loaders.evaluate(rows))
+        plain_evaluation()
         results["evaluation"] = in_turns(
             lambda: read(loaders.evaluate(rows)),
-            plain_epochs(PlainImages(files, case.evaluate), keep=False),
+            plain_evaluation,
             rounds=rounds,
             images=count,
         )

@@ -112,15 +112,17 @@ class PixelCache:
             if file is not None:
                 os.close(file)
 
+    def trusted(self, row: int) -> NDArray[np.uint8] | None:
+        """Return the kept pixels of a row that this run has asked for before; else None."""
+        return self._mapped(self._records[row]) if self._trusted[row] else None
+
     def get(self, row: int, source: Path | None) -> NDArray[np.uint8] | None:
         """Return the kept pixels of a row, read-only; None when there are none to be trusted.
 
         Args:
             row: Of the table.
-            source: The file they were made of; looked at once per run.
+            source: The file they were made of.
         """
-        if self._trusted[row]:
-            return self._mapped(self._records[row])
         pixels = self._checked(row, Stamp.of(source))
         self._trusted[row] = pixels is not None
         return pixels

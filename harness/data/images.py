@@ -84,6 +84,9 @@ class PreparedImages:
         """
         if self._cache is None:
             return self.prepare(row)
+        kept = self._cache.trusted(row)
+        if kept is not None:
+            return kept
         source = None if self.table.paths is None else image_path(self.table, row)
         kept = self._cache.get(row, source)
         if kept is not None:

@@ -35,11 +35,11 @@ class Loaders:
     training: TrainLabels
     sampler: Sampler
     eval_batch_size: int
-    workers: int
-    pin: bool
+    device: str
     train_reader: BatchReader
     eval_reader: BatchReader
     train_pool: WorkerPool | None
+    eval_pool: WorkerPool | None
 
     def train(self, epoch: int) -> Iterator[ImageBatch]:
         """Yield the batches of one training epoch, counted from zero.
@@ -47,11 +47,7 @@ class Loaders:
         Raises:
             HarnessError: An image is unreadable, or the sampler leaves the training part.
         """
-        requests = self._train_requests(epoch)
-        if self.train_pool is None:
-            yield from self._here(self.train_reader, requests)
-        else:
-            yield from self.train_pool.batches(requests)
+        return self._read(self.train_reader, self.train_pool, self._train_requests(epoch))
 
     def evaluate(self, rows: Rows) -> Iterator[ImageBatch]:
         """Yield all rows of the table that are asked for, in that order; the last batch is short.
@@ -59,17 +55,14 @@ class Loaders:
         Raises:
             HarnessError: An image is unreadable.
         """
-        requests = self._eval_requests(rows)
-        if self.workers == 0:
-            yield from self._here(self.eval_reader, requests)
-        else:
-            pool = WorkerPool(self.eval_reader, workers=self.workers, pin=self.pin, keep=False)
-            yield from pool.batches(requests)
+        return self._read(self.eval_reader, self.eval_pool, self._eval_requests(rows))
 
-    def _here(self, reader: BatchReader, requests: Iterable[Request]) -> Iterator[ImageBatch]:
-        for request in requests:
-            batch = reader.batch(request)
-            yield batch.pin_memory() if self.pin else batch
+    def _read(
+        self, reader: BatchReader, pool: WorkerPool | None, requests: Iterable[Request]
+    ) -> Iterator[ImageBatch]:
+        batches = map(reader.batch, requests) if pool is None else pool.batches(requests)
+        for batch in batches:
+            yield reader.finished(batch, self.device)
 
     def _train_requests(self, epoch: int) -> Iterator[Request]:
         used: dict[int, int] = {}
@@ -125,7 +118,7 @@ def make_loaders(  # noqa: PLR0913 - one call per run, all by name
         seed: Root of the augmentation's random streams.
         eval_batch_size: Images of an evaluation batch.
         workers: Processes that read images; 0 reads in this one. Never changes a batch.
-        device: Where batches will go; for `cuda` they come in page-locked memory.
+        device: Where the images of a batch will be.
         cache: Where prepared images are kept for all workers together; None keeps none. Never
             changes a batch.
     """
@@ -138,17 +131,19 @@ def make_loaders(  # noqa: PLR0913 - one call per run, all by name
         images = PreparedImages(table, pipeline, cache=open_cache(table, pipeline, cache))
         return BatchReader(images, seed=seed)
 
-    train_reader = reader(transforms.train)
-    pool = WorkerPool(train_reader, workers=workers, pin=pin, keep=True) if workers else None
+    def pool(of: BatchReader) -> WorkerPool | None:
+        return WorkerPool(of, workers=workers, pin=pin) if workers else None
+
+    train_reader, eval_reader = reader(transforms.train), reader(transforms.eval)
     return Loaders(
         table=table,
         split=split,
         training=training_labels(table, split),
         sampler=sampler,
         eval_batch_size=eval_batch_size,
-        workers=workers,
-        pin=pin,
+        device=device,
         train_reader=train_reader,
-        eval_reader=reader(transforms.eval),
-        train_pool=pool,
+        eval_reader=eval_reader,
+        train_pool=pool(train_reader),
+        eval_pool=pool(eval_reader),
     )

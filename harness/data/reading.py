@@ -26,10 +26,10 @@ Rows = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class ImageBatch:
-    """One batch, on the CPU.
+    """One batch.
 
     Attributes:
-        images: (B, C, H, W) float32, as the backbone expects them.
+        images: (B, C, H, W) float32, as the backbone expects them; on the device of the run.
         labels: (B,) int64; in [0, C) for training, the data set's class ids for evaluation.
         sample_index: (B,) int64; rows of the training part, or sample ids for evaluation.
     """
@@ -38,10 +38,24 @@ class ImageBatch:
     labels: Tensor
     sample_index: Tensor
 
-    def pin_memory(self) -> ImageBatch:
+
+@dataclass(frozen=True, slots=True)
+class ByteBatch:
+    """One batch before its last step, on the CPU; a quarter of the bytes of an `ImageBatch`.
+
+    Attributes:
+        pixels: (B, C, H, W) uint8; C is 1 where all images are grey.
+        labels, sample_index: As in `ImageBatch`.
+    """
+
+    pixels: Tensor
+    labels: Tensor
+    sample_index: Tensor
+
+    def pin_memory(self) -> ByteBatch:
         """Return the batch in page-locked memory; torch's DataLoader calls this by its name."""
-        return ImageBatch(
-            self.images.pin_memory(), self.labels.pin_memory(), self.sample_index.pin_memory()
+        return ByteBatch(
+            self.pixels.pin_memory(), self.labels.pin_memory(), self.sample_index.pin_memory()
         )
 
 
@@ -63,7 +77,7 @@ class Request(NamedTuple):
     uses: Sequence[int]
 
 
-class BatchReader(Dataset["ImageBatch | HarnessError"]):
+class BatchReader(Dataset["ByteBatch | HarnessError"]):
     """Turns requests into batches, in this process or in a worker."""
 
     def __init__(self, images: PreparedImages, *, seed: int) -> None:
@@ -71,14 +85,14 @@ class BatchReader(Dataset["ImageBatch | HarnessError"]):
         self._images = images
         self._seed = seed
 
-    def __getitem__(self, request: Request) -> ImageBatch | HarnessError:
+    def __getitem__(self, request: Request) -> ByteBatch | HarnessError:
         """Return the batch, or the error, which torch would wrap into a worker's traceback."""
         try:
             return self.batch(request)
         except HarnessError as error:
             return error
 
-    def batch(self, request: Request) -> ImageBatch:
+    def batch(self, request: Request) -> ByteBatch:
         """Return the batch of a request.
 
         Raises:
@@ -91,11 +105,17 @@ class BatchReader(Dataset["ImageBatch | HarnessError"]):
                 request.rows.tolist(), sample_ids, request.uses, strict=True
             )
         ]
-        return ImageBatch(
-            self._images.pipeline.tensors(planes),
+        return ByteBatch(
+            self._images.pipeline.stack(planes),
             torch.from_numpy(request.labels),
             torch.from_numpy(request.sample_index),
         )
+
+    def finished(self, batch: ByteBatch, device: str) -> ImageBatch:
+        """Return the batch with its images on a device, as the backbone expects them."""
+        pixels = batch.pixels.to(device, non_blocking=True)
+        images = self._images.pipeline.normalization.images(pixels)
+        return ImageBatch(images, batch.labels, batch.sample_index)
 
     def _planes(self, row: int, epoch: int, sample_id: int, uses: int) -> NDArray[np.uint8]:
         prepared = self._images[row]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from harness.data.transforms import Normalization
+from harness.data.normalization import Normalization
 
 MARGIN = 24
 GAP = 8  # between tiles

@@ -14,21 +14,21 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import takewhile
 from random import Random
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float32, UInt8
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from torch.utils.data import get_worker_info
 
+from harness.data.normalization import Normalization
 from harness.data.steps import Box, RandomCrop, RandomResizedCrop, Step, make_step
 from harness.errors import HarnessError
 from harness.protocol import TransformStep
 from harness.specs import Preprocessing
-
-FULL_RANGE = 255  # of a byte
 
 
 def to_eight_bits(image: Image.Image, channels: str) -> Image.Image:
@@ -135,8 +135,8 @@ class Pipeline:
             image = step.apply(image, step.draw(rng, image.size))
         return planes_of_image(image)
 
-    def tensors(self, planes: Sequence[NDArray[np.uint8]]) -> Tensor:
-        """Return a batch (B, C, H, W) float32 as the backbone expects it, of planes (C, H, W).
+    def stack(self, planes: Sequence[NDArray[np.uint8]]) -> UInt8[Tensor, "b c h w"]:
+        """Return a batch of planes (C, H, W); C is 1 where all of them are grey.
 
         Raises:
             HarnessError: The images have different sizes.
@@ -148,11 +148,19 @@ class Pipeline:
                 f"images of one batch have different sizes: {listed}",
                 hint="end transforms with center_crop, random_crop or random_resized_crop",
             )
-        num_channels = 1 if self.preprocessing.channels == "gray" else 3
-        batch = empty_batch((len(planes), num_channels, *planes[0].shape[1:]))
+        num_channels = max(array.shape[0] for array in planes)
+        batch = _empty_batch((len(planes), num_channels, *planes[0].shape[1:]))
         for array, image in zip(planes, batch.numpy(), strict=True):
-            self.normalization.write(array, image)
+            np.copyto(image, array)
         return batch
+
+    def tensors(self, planes: Sequence[NDArray[np.uint8]]) -> Float32[Tensor, "b c h w"]:
+        """Return a batch as the backbone expects it, of planes (C, H, W).
+
+        Raises:
+            HarnessError: The images have different sizes.
+        """
+        return self.normalization.images(self.stack(planes))
 
     def __call__(self, image: Image.Image, rng: Random) -> Tensor:
         """Return one image (C, H, W) float32."""
@@ -171,56 +179,10 @@ def _begin(step: Step, pixels: NDArray[np.uint8], params: Any) -> Image.Image:  
     return step.apply(image_of(pixels), params)
 
 
-def empty_batch(shape: Sequence[int]) -> Tensor:
+def _empty_batch(shape: Sequence[int]) -> UInt8[Tensor, "b c h w"]:
     """Return memory for a batch; in a worker it is memory that the main process can take over."""
     if get_worker_info() is None:
-        return torch.empty(shape)
+        return torch.empty(shape, dtype=torch.uint8)
     # what torch's own collate function does
-    storage = torch.UntypedStorage._new_shared(4 * math.prod(shape))  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
-    return torch.empty(0).set_(storage, 0, torch.Size(shape))  # pyright: ignore[reportCallIssue, reportArgumentType]
-
-
-class Normalization(NamedTuple):
-    """From bytes to what the backbone expects.
-
-    Divides before it subtracts, so that bits agree with torchvision's ToTensor and Normalize.
-
-    Attributes:
-        divisor: Of the bytes; None leaves them in 0 to 255.
-        mean: (C, 1, 1) to subtract, or None.
-        std: (C, 1, 1) to divide by, or None.
-        reverse: Whether colour planes are wanted in reverse, as BGR.
-    """
-
-    divisor: np.float32 | None
-    mean: NDArray[np.float32] | None
-    std: NDArray[np.float32] | None
-    reverse: bool
-
-    @classmethod
-    def of(cls, preprocessing: Preprocessing) -> Normalization:
-        """Take from a backbone's card; what would change nothing is left out."""
-        scale, mean, std = preprocessing.value_range, preprocessing.mean, preprocessing.std
-        return cls(
-            divisor=None if scale == FULL_RANGE else np.float32(FULL_RANGE / scale),
-            mean=_column(mean) if any(mean) else None,
-            std=_column(std) if any(value != 1 for value in std) else None,
-            reverse=preprocessing.channels == "bgr",
-        )
-
-    def write(self, planes: NDArray[np.uint8], image: NDArray[np.float32]) -> None:
-        """Write bytes (C, H, W), or (1, H, W) if they are grey, into `image` (C, H, W).
-
-        One image at a time stays in the processor's cache; a batch would not.
-        """
-        np.copyto(image, planes[::-1] if self.reverse else planes)
-        if self.divisor is not None:
-            np.divide(image, self.divisor, out=image)
-        if self.mean is not None:
-            np.subtract(image, self.mean, out=image)
-        if self.std is not None:
-            np.divide(image, self.std, out=image)
-
-
-def _column(values: Sequence[float]) -> NDArray[np.float32]:
-    return np.array(values, np.float32).reshape(-1, 1, 1)
+    storage = torch.UntypedStorage._new_shared(math.prod(shape))  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
+    return torch.empty(0, dtype=torch.uint8).set_(storage, 0, torch.Size(shape))  # pyright: ignore[reportCallIssue, reportArgumentType]

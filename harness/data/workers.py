@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch.utils.data import DataLoader
 
-from harness.data.reading import BatchReader, ImageBatch, Request
+from harness.data.reading import BatchReader, ByteBatch, Request
 from harness.errors import HarnessError
 
 
@@ -30,29 +30,28 @@ class RequestStream:
 class WorkerPool:
     """Worker processes that read one stream of requests after the other, in order."""
 
-    def __init__(self, reader: BatchReader, *, workers: int, pin: bool, keep: bool) -> None:
-        """Start nothing yet; `keep` lets the workers wait for the next stream."""
+    def __init__(self, reader: BatchReader, *, workers: int, pin: bool) -> None:
+        """Start nothing yet; the workers start with the first stream and wait for the next."""
         self._reader = reader
         self._workers = workers
         self._pin = pin
-        self._keep = keep
         self._stream = RequestStream()
         self._loader = self._new_loader()
 
-    def _new_loader(self) -> DataLoader[ImageBatch | HarnessError]:
+    def _new_loader(self) -> DataLoader[ByteBatch | HarnessError]:
         return DataLoader(
             self._reader,
             batch_size=None,  # a request is a batch already
             sampler=self._stream,
             num_workers=self._workers,
-            persistent_workers=self._keep,
+            persistent_workers=True,
             collate_fn=_unchanged,
             pin_memory=self._pin,
             # The loader draws a seed for its workers, which must not come from the global stream.
             generator=torch.Generator().manual_seed(0),
         )
 
-    def batches(self, requests: Iterable[Request]) -> Iterator[ImageBatch]:
+    def batches(self, requests: Iterable[Request]) -> Iterator[ByteBatch]:
         """Yield the batch of each request; a stream ends the one before it.
 
         Raises:
@@ -71,7 +70,7 @@ class WorkerPool:
             message = f"an image loading worker died: {str(error).splitlines()[0]}"
             raise HarnessError(message, hint="use fewer workers; --workers 0 uses none") from error
 
-    def _read(self, requests: Iterable[Request]) -> Iterator[ImageBatch]:
+    def _read(self, requests: Iterable[Request]) -> Iterator[ByteBatch]:
         for batch in self._loader:
             assert self._stream.requests is requests, "two epochs are read at the same time"
             if isinstance(batch, HarnessError):

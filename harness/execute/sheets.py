@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from harness.data.loading import Loaders
+from harness.data.normalization import Normalization
 from harness.data.reading import ImageBatch
 from harness.data.sheet import Block, ClassRow, Tile, draw_sheet, visible
 from harness.data.splits import assign
-from harness.data.transforms import Normalization
 from harness.errors import HarnessError
 from harness.execute.assembly import find_table, loaders_of
 from harness.execute.events import ExecutionOptions

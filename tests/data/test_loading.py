@@ -6,6 +6,7 @@ import os
 import pickle
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from multiprocessing import active_children
 from pathlib import Path
 
 import numpy as np
@@ -140,6 +141,28 @@ def test_an_epoch_left_early_does_not_reach_into_the_next(in_memory):
     assert equal(batches, list(loaders_of(in_memory).train(1)))
 
 
+def test_evaluation_workers_wait_for_the_next_evaluation(in_memory):
+    before = set(active_children())
+    loaders = loaders_of(in_memory, workers=1)
+    list(loaders.evaluate(np.arange(6)))
+    first = set(active_children()) - before
+
+    list(loaders.evaluate(np.arange(4)))
+
+    assert len(first) == 1
+    assert set(active_children()) - before == first
+
+
+def test_workers_hand_over_bytes(in_memory):
+    loaders = loaders_of(in_memory)
+    rows = np.arange(2)
+
+    batch = loaders.eval_reader.batch(Request(rows, rows, rows, 0, [0, 0]))
+
+    assert batch.pixels.dtype == torch.uint8
+    assert batch.pixels.shape == (2, 3, 16, 16)
+
+
 @pytest.mark.parametrize("cap", [1, 2000, 2**20])
 @pytest.mark.parametrize("workers", [0, 1, 2, 4])
 def test_neither_a_cache_nor_workers_change_a_batch(cap, workers, on_disk, tmp_path):
@@ -250,7 +273,10 @@ def test_a_reader_can_be_sent_to_a_process_that_is_no_fork(on_disk):
 
     sent = pickle.loads(pickle.dumps(loaders.train_reader))
 
-    assert equal([sent.batch(request)], [loaders.train_reader.batch(request)])
+    first, second = (
+        reader.finished(reader.batch(request), "cpu") for reader in (sent, loaders.train_reader)
+    )
+    assert equal([first], [second])
 
 
 class Dying(BatchReader):
@@ -262,7 +288,7 @@ class Dying(BatchReader):
 
 def test_a_worker_that_dies_is_an_error_with_a_hint(in_memory):
     images = PreparedImages(in_memory, Pipeline.of(RANDOM.eval, Preprocessing()), cache=None)
-    pool = WorkerPool(Dying(images, seed=0), workers=1, pin=False, keep=True)
+    pool = WorkerPool(Dying(images, seed=0), workers=1, pin=False)
     rows = np.arange(2)
 
     with pytest.raises(HarnessError, match="worker died") as caught:

@@ -16,6 +16,7 @@ from torchvision.transforms import functional as F  # noqa: N812 - its usual nam
 
 from harness import protocol
 from harness.data import steps as ours
+from harness.data.normalization import Normalization
 from harness.data.transforms import Pipeline, pixels_of, to_eight_bits
 from harness.errors import HarnessError
 from harness.protocol import Transforms
@@ -287,6 +288,30 @@ def test_images_of_different_sizes_do_not_make_a_batch():
         pipeline_of().tensors(pixels)
 
     assert "center_crop" in str(caught.value.hint)
+
+
+CARDS = {
+    "unit": Preprocessing(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
+    "bgr": Preprocessing("bgr", 255.0, mean=(104.0, 117.0, 128.0), std=(1.0, 1.0, 1.0)),
+    "gray": Preprocessing("gray", 1.0, mean=(0.5,), std=(0.25,)),
+    "one value": Preprocessing(mean=(0.5,), std=(0.3,)),
+}
+
+
+@pytest.mark.parametrize("num_planes", [1, 3])
+@pytest.mark.parametrize("card", CARDS)
+def test_the_table_for_other_devices_has_the_bits_of_the_arithmetic(card, num_planes):
+    normalization = Normalization.of(CARDS[card])
+    shape = (2, min(num_planes, normalization.num_channels), 16, 16)
+    rng = torch.Generator().manual_seed(0)
+    pixels = torch.cat(
+        [
+            torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16).expand(1, *shape[1:]),
+            torch.randint(0, 256, shape, generator=rng, dtype=torch.uint8),
+        ]
+    )
+
+    assert torch.equal(normalization.looked_up(pixels), normalization.images(pixels))
 
 
 WHITE = {
