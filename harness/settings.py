@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, cast
 from harness.errors import HarnessError, did_you_mean
 
 FILE_NAME = "harness.toml"
+SAMPLE_STORE = Path(__file__).parent / "samples" / "omniglot"  # a store that ships with the code
 DEFAULT_MEMORY = 2**30
 DEFAULT_CACHE_CAP = 32 * 2**30
 LEAST_MEMORY = 2**20  # less is a number without its unit

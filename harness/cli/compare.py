@@ -26,7 +26,7 @@ from harness.settings import Settings
     help="Queries to name at each end.",
 )
 @format_option
-@with_settings("store")
+@with_settings("store", "sample")
 def compare(
     first: str,
     second: str,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from harness.settings import resolve
+from harness.settings import SAMPLE_STORE, resolve
 
 if TYPE_CHECKING:
     from harness.plan import Request
@@ -80,6 +80,9 @@ class Indices(click.ParamType):
 
 SETTING_FLAGS: dict[str, Callable[[Any], Any]] = {
     "store": click.option("--store", metavar="DIR", help="Folder of the run store  [runs]"),
+    "sample": click.option(
+        "--sample", is_flag=True, help="Read the results that ship with the harness."
+    ),
     "data": click.option("--data", metavar="DIR", help="Folder of the data sets  [data]"),
     "weights": click.option("--weights", metavar="DIR", help="Folder of downloaded weights."),
     "device": click.option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N  [auto]"),
@@ -140,7 +143,12 @@ def with_settings(*flags: str) -> Callable[[Action], Action]:
     def decorate(action: Action) -> Action:
         @functools.wraps(action)
         def resolved(*args: Any, **values: Any) -> int | None:  # noqa: ANN401
-            settings = resolve({name: values.pop(name) for name in flags})
+            given = {name: values.pop(name) for name in flags}
+            if given.pop("sample", False):
+                if given["store"] is not None:
+                    raise click.UsageError("--sample and --store name two stores; give one")
+                given["store"] = SAMPLE_STORE
+            settings = resolve(given)
             logging.basicConfig(
                 level=settings.log_level.upper(), format="%(levelname)s %(name)s: %(message)s"
             )

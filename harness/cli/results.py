@@ -34,7 +34,7 @@ format_option = click.option(
 @click.option("--smoke", is_flag=True, help="Show rehearsals.")
 @click.option("--all", "every", is_flag=True, help="Show older digests of the protocol as well.")
 @format_option
-@with_settings("store")
+@with_settings("store", "sample")
 def leaderboard(
     protocol: str | None,
     *,
@@ -69,7 +69,7 @@ def leaderboard(
 @click.option("--status", type=click.Choice(STATUSES), help="Only those that ended like this.")
 @click.option("--limit", type=click.IntRange(1), metavar="N", help="Only the newest N.")
 @format_option
-@with_settings("store")
+@with_settings("store", "sample")
 def runs(
     *, protocol: str | None, status: str | None, limit: int | None, style: str, settings: Settings
 ) -> None:
@@ -85,7 +85,7 @@ def runs(
 @command()
 @click.argument("run")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
-@with_settings("store")
+@with_settings("store", "sample")
 def log(run: str, *, as_json: bool, settings: Settings) -> None:
     """Show the facts and the curve of one run.
 
@@ -108,7 +108,7 @@ def log(run: str, *, as_json: bool, settings: Settings) -> None:
 )
 @click.option("--describe", is_flag=True, help="List the views and their columns.")
 @format_option
-@with_settings("store")
+@with_settings("store", "sample")
 def query(
     sql: str | None, *, file: Path | None, describe: bool, style: str, settings: Settings
 ) -> None:

@@ -1,0 +1,117 @@
+"""Rewrite the answers in docs/sql.md, and before that, if stores are named, the shipped sample.
+
+    python docs/refresh_sql.py                           # answers only
+    python docs/refresh_sql.py --from runs               # sample and answers
+    python docs/refresh_sql.py --from runs --where "study = 'omniglot_reality_check'"
+
+The rows of every protocol that a named store holds replace those of the sample; rows of other
+protocols stay. Rehearsals are left out, and so are nearest neighbours and, but for the first two
+seeds, the rows of single queries: they would be most of the bytes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from harness.report.tables import render
+from harness.settings import SAMPLE_STORE
+from harness.store.compaction import publish_segment
+from harness.store.database import query
+from harness.store.export import export
+from harness.store.schema import TABLES
+from harness.store.segments import current_generation
+from harness.store.writer import Store, find_store, open_store
+
+PAGE = Path(__file__).with_name("sql.md")
+MOST_BYTES = 1_500_000
+QUERIES_OF = "seed < 2 AND protocol <> 'digits'"  # runs whose single queries are kept
+_ANSWERED = re.compile(r"(```sql\n(?P<sql>.*?)```\n)(?:\n(?:\|[^\n]*\n)+)?", re.DOTALL)
+
+
+def rewritten(page: str, store: Store) -> str:
+    """Return the page with the answer of the store below each of its statements."""
+    return _ANSWERED.sub(lambda found: f"{found[1]}\n{answer(store, found['sql'])}\n", page)
+
+
+def answer(store: Store, sql: str) -> str:
+    """Return the answer to a statement as a table of Markdown."""
+    return render(query(store, sql), "md")
+
+
+def refresh(sample: Path, sources: Sequence[Path], where: str) -> None:
+    """Replace the rows of the sample that the sources have as well."""
+    with tempfile.TemporaryDirectory() as scratch:
+        parts = [Path(scratch) / str(number) for number in range(len(sources) + 1)]
+        for source, part in zip(sources, parts, strict=False):
+            export(find_store(source), part, where=f"NOT smoke AND ({where})")
+        kept = _others(parts[:-1], sample, parts[-1])
+        merged = _merged(parts[:-1] + kept, Path(scratch) / "merged")
+        shutil.rmtree(sample, ignore_errors=True)
+        shutil.copytree(merged.root, sample)
+    size = sum(path.stat().st_size for path in sample.rglob("*") if path.is_file())
+    print(f"{sample}: {size:,} bytes")
+    if size > MOST_BYTES:
+        raise SystemExit(f"more than {MOST_BYTES:,}: keep fewer runs with --where")
+
+
+def _others(parts: Sequence[Path], sample: Path, folder: Path) -> list[Path]:
+    """Export what the sample has of protocols that no part has."""
+    if not sample.exists():
+        return []
+    sql = "SELECT DISTINCT protocol FROM runs"
+    new = {str(name) for part in parts for (name,) in query(find_store(part), sql).rows}
+    old = {str(name) for (name,) in query(find_store(sample), sql).rows}
+    if not old - new:
+        return []
+    names = ", ".join(f"'{name}'" for name in sorted(old - new))
+    export(find_store(sample), folder, where=f"protocol IN ({names})")
+    return [folder]
+
+
+def _merged(parts: Sequence[Path], folder: Path) -> Store:
+    """Write one store with the rows of several, and the single queries of few runs."""
+    stores = [find_store(part) for part in parts]
+    tables = {table: pa.concat_tables(_tables(stores, table)) for table in TABLES}
+    chosen = f"SELECT attempt_id FROM runs WHERE {QUERIES_OF}"  # noqa: S608 - our own text
+    attempts = [attempt for store in stores for (attempt,) in query(store, chosen).rows]
+    kept = pc.is_in(tables["queries"]["attempt_id"], pa.array(attempts, pa.string()))
+    tables["queries"] = tables["queries"].filter(kept)
+    merged = open_store(folder)
+    publish_segment(merged, tables)
+    for part in parts:
+        shutil.copytree(part / "protocols", folder / "protocols", dirs_exist_ok=True)
+    return merged
+
+
+def _tables(stores: Sequence[Store], table: str) -> Iterator[pa.Table]:
+    for store in stores:
+        for path in current_generation(store).paths(store, table):
+            yield pq.read_table(path)
+
+
+def main() -> None:
+    """Do what the command line asks for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument(
+        "--from", dest="sources", type=Path, action="append", default=[], help="a run store"
+    )
+    parser.add_argument("--where", default="true", help="SQL over the view runs: which to take")
+    arguments = parser.parse_args()
+    if arguments.sources:
+        refresh(SAMPLE_STORE, arguments.sources, arguments.where)
+    page = PAGE.read_text(encoding="utf-8")
+    PAGE.write_text(rewritten(page, find_store(SAMPLE_STORE)), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
