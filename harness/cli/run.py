@@ -113,11 +113,13 @@ def _execute(
     runs: Sequence[Run], settings: Settings, options: dict[str, Any], *, as_json: bool
 ) -> int:
     """Do the runs, then say how it ended."""
+    from harness.store.compaction import fold_if_many
     from harness.store.writer import open_store
 
     if options["download"]:
         check_online(settings, "--download")
     store = open_store(settings.store)  # before torch: a full disk is known within a second
+    fold_if_many(store)
 
     from harness.cli.outcome import Outcome
     from harness.cli.progress import reporter

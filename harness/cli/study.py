@@ -172,16 +172,19 @@ def do_cells(
     if options["download"]:
         check_online(settings, "--download")
     from harness.cli.work import WorkOutcome, work_reporter
+    from harness.store.compaction import fold_if_many
     from harness.store.writer import open_store
     from harness.study.pool import run_cells
 
     chosen = _pool_options(settings, options)
     store = open_store(settings.store)
+    fold_if_many(store)
     outcome = WorkOutcome(command, settings.store)
     interactive = sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
     with work_reporter(as_json=options["as_json"], interactive=interactive) as listener:
         hear = outcome.also_hears(listener)
         tally = run_cells(cells, store=store, options=chosen, on_event=hear)
+    fold_if_many(store)  # a large study leaves a store that is quick to ask
     return outcome.report(cells, tally, as_json=options["as_json"])
 
 

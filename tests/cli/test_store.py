@@ -2,6 +2,7 @@ import json
 
 import pytest
 
+from harness.store.schema import TABLES
 from harness.store.writer import open_store
 from harness.testing.rows import add_scores
 
@@ -28,7 +29,7 @@ def test_compact_makes_few_files_and_changes_no_answer(filled):
     assert ended.code == 0
     assert json.loads(ended.out)["attempts merged"] == 4
     assert count(harness) == [["alpha", 2], ["beta", 2]]
-    assert len(list(store.root.rglob("*.parquet"))) == 4
+    assert len(list(store.root.rglob("*.parquet"))) == len(TABLES)
     assert "merged attempts  4" in harness("store", "status").out
 
 
@@ -82,3 +83,18 @@ def test_an_export_of_nothing_is_refused_and_leaves_nothing(filled, tmp_path, wh
     assert ended.code == 2
     assert said in ended.err
     assert not (tmp_path / "copy").exists()
+
+
+@pytest.mark.parametrize(
+    "words", [("run", "digits"), ("run", "digits", "--jobs", "1")], ids=["run", "pool"]
+)
+def test_whoever_writes_to_a_store_of_many_files_folds_them_first(filled, monkeypatch, words):
+    harness, store = filled
+    monkeypatch.setattr("harness.store.compaction.FOLD_FROM", 4)
+    before = count(harness)
+
+    ended = harness(*words, "--plugin", "contrastive", "--existing", "only-cache")
+
+    assert ended.code == 1
+    assert len(list((store.root / "merged" / "runs").glob("*.parquet"))) == 1
+    assert count(harness) == before
