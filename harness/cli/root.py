@@ -33,6 +33,10 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
     "Results": {
         "evaluate": ("harness.cli.evaluate:evaluate", "Compute the metrics of saved embeddings."),
         "leaderboard": ("harness.cli.results:leaderboard", "Rank the methods of a protocol."),
+        "ensemble": (
+            "harness.cli.ensemble:ensemble",
+            "Score the models of all folds as one, from saved embeddings.",
+        ),
         "compare": ("harness.cli.compare:compare", "Test whether two methods differ."),
         "runs": ("harness.cli.results:runs", "List attempted runs, newest first."),
         "log": ("harness.cli.results:log", "Show the facts and the curve of one run."),

@@ -24,7 +24,7 @@ from harness.execute.single import Result
 from harness.plan import Chosen, Run
 from harness.provenance import Provenance
 from harness.specs import MetricSpec
-from harness.store.embeddings import Side, encode
+from harness.store.embeddings import Side, encode, file_of
 from harness.store.files import publish
 from harness.store.schema import (
     ComponentRow,
@@ -134,11 +134,9 @@ def untrained(history: History) -> Mapping[str, float]:
 def save_embeddings(store: Store, attempt: Attempt, result: Result) -> Path:
     """Write the test embeddings as `embeddings/<protocol>-<digest8>/<attempt>.npz`."""
     gallery = None if result.gallery is None else _side(result.gallery)
-    content = encode(_side(result.query), gallery)
     run = attempt.run
-    folder = store.root / "embeddings" / f"{run.protocol.name}-{run.protocol_digest[:8]}"
-    path = folder / f"{attempt.attempt_id}.npz"
-    publish(path, content)
+    path = file_of(store, run.protocol.name, run.protocol_digest, attempt.attempt_id)
+    publish(path, encode(_side(result.query), gallery))
     return path
 
 

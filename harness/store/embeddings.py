@@ -17,7 +17,9 @@ import numpy as np
 
 from harness.errors import HarnessError, did_you_mean
 from harness.store.columns import Array, Column, Table, open_columns
+from harness.store.writer import Store
 
+FOLDER = "embeddings"  # of a store
 EMBEDDINGS = ("embeddings", "embedding")
 LABELS = ("labels", "label")
 IDS = ("sample_ids", "sample_id", "ids", "id")
@@ -56,6 +58,16 @@ class Source(NamedTuple):
     path: Path
     column: str | None = None
     value: str = ""
+
+
+def file_of(store: Store, protocol: str, digest: str, attempt_id: str) -> Path:
+    """Return where an attempt keeps the test embeddings of its selected epoch."""
+    return store.root / FOLDER / f"{protocol}-{digest[:8]}" / f"{attempt_id}.npz"
+
+
+def kept_attempts(store: Store) -> frozenset[str]:
+    """Return the attempts that kept their embeddings."""
+    return frozenset(path.stem for path in (store.root / FOLDER).glob("*/[!.]*.npz"))
 
 
 def encode(query: Side, gallery: Side | None) -> bytes:

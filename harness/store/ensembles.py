@@ -4,7 +4,7 @@ from __future__ import annotations
 
 ENSEMBLES = """
     WITH joined AS (
-        SELECT * FROM all_ensembles WHERE NOT smoke
+        SELECT * FROM all_ensembles
         QUALIFY row_number() OVER (
             PARTITION BY protocol_digest, data_digest, method, seed, kind, metric
             ORDER BY computed_at DESC, ensemble_id DESC
@@ -29,7 +29,7 @@ ENSEMBLES = """
 
 DOC = (
     "Test values of the models of all folds of one seed: `separated` is the mean of the single "
-    "models, `concatenated` ranks by all of them at once. No rehearsals."
+    "models, `concatenated` ranks by all of them at once. No rehearsals, no deviations."
 )
 COLUMN_DOCS = {
     "kind": "separated or concatenated; only the first is a number of one model.",

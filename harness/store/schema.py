@@ -211,7 +211,6 @@ class EnsembleRow:
     dataset: Annotated[str, Column(TEXT, "Name of the data set.")]
     method: Annotated[str, Column(TEXT, "Label of what is compared.")]
     seed: Annotated[int, Column(INT, "Repeat.")]
-    smoke: Annotated[bool, Column(FLAG, "Of rehearsals with a tiny budget.")] = False
     embedding_dim: Annotated[int, Column(INT, "D of the whole.")]
     distance: Annotated[str, Column(TEXT, "What ranked it: the protocol's, never a loss's own.")]
     metric: Annotated[str, Column(TEXT, "As the protocol writes it.")]

@@ -34,7 +34,7 @@ VIEW_DOCS: Mapping[str, str] = {
     "all_metrics": "`metrics` of every attempt.",
     "all_epochs": "`epochs` of every attempt.",
     "all_queries": "`queries` of every attempt.",
-    "all_ensembles": "Ensembles as they were computed, rehearsals and older ones included.",
+    "all_ensembles": "Ensembles as they were computed; of one method and seed, older ones too.",
 }
 
 SOURCES: Mapping[str, str] = {  # views over the files of a table, and which
