@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from harness.registry import Registry
     from harness.study import Cell
     from harness.study.state import State
+    from harness.study.work import Work
 
 MOST_REASON = 60
 
@@ -58,15 +59,15 @@ def write_study(path: Path, protocol: str, request: Request, registry: Registry)
     click.echo(f"wrote {path}; harness study run {path}", err=True)
 
 
-def read_cells(file: str, settings: Settings, *, smoke: bool) -> tuple[Cell, ...]:
-    """Return the work list of a study file."""
-    from harness.registry import discover
-    from harness.study import cells_of, load
+def read_work(file: str, registry: Registry, *, smoke: bool) -> Work:
+    """Return what a study file comes to."""
+    from harness.study import load
     from harness.study.document import locate, protocols_of
+    from harness.study.work import work_of
 
     study = load(file)
     protocols = protocols_of(study, locate(Path(file)).parent)
-    return cells_of(study, discover(only=settings.load_plugins), protocols, smoke=smoke)
+    return work_of(study, registry, protocols, smoke=smoke)
 
 
 def print_cells(cells: Sequence[Cell], settings: Settings, *, as_json: bool) -> int:

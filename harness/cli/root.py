@@ -28,6 +28,10 @@ SECTIONS: dict[str, dict[str, tuple[str, str]]] = {
             "harness.cli.study:worker",
             "Do a part of a study, under any scheduler; several workers may share one.",
         ),
+        "tune": (
+            "harness.cli.tune:tune",
+            "Search good values for methods, then run them with those.",
+        ),
         "protocol": ("harness.cli.protocol:protocol", "Show, validate and compare protocols."),
     },
     "Results": {

@@ -77,9 +77,10 @@ def run(
     limits = {name: options.pop(name) for name in ("jobs", "timeout", "max_memory")}
     if any(limits.values()) or len({cell.method for cell in cells}) > 1:
         work = {**options, **limits, "dry_run": False, "as_json": as_json}
-        from harness.cli.study import do_cells
+        from harness.cli.study import do_work
+        from harness.study.work import Work
 
-        return do_cells(cells, settings, work, command="the same command")
+        return do_work(Work(cells), registry, settings, work, command="the same command")
     backend: Backend = card.build(card.params(), None)
     runs = tuple(cell.run for cell in cells)
     return _execute(runs, settings, {**options, "backend": backend}, as_json=as_json)

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from harness.cli.listing import print_cells, read_cells
+from harness.cli.listing import read_work
 from harness.cli.options import Action, command, group, with_settings
 from harness.cli.output import columns, json_line
+from harness.cli.searching import STATES, counted, is_done, print_work, say_untuned
 from harness.settings import Settings, cache_folder, check_online
 
 if TYPE_CHECKING:
-    from harness.study import Cell
+    from harness.registry import Registry
     from harness.study.options import PoolOptions
+    from harness.study.work import Work
 
 EXISTING = ("only-missing", "always", "never", "only-cache")
 SETTINGS = (
@@ -97,8 +99,11 @@ def run_study(file: str, *, settings: Settings, **options: Any) -> int:  # noqa:
     harness study run digits_demo --jobs 2
     harness study run studies/digits_demo.yaml --timeout 10m --max-memory 4GiB
     """  # noqa: D301 - click reads \b as "keep these line breaks"
-    cells = read_cells(file, settings, smoke=options["smoke"])
-    return do_cells(cells, settings, options, command=f"harness study run {file}")
+    from harness.registry import discover
+
+    registry = discover(only=settings.load_plugins)
+    work = read_work(file, registry, smoke=options["smoke"])
+    return do_work(work, registry, settings, options, command=f"harness study run {file}")
 
 
 @study.command("plan")
@@ -108,7 +113,11 @@ def run_study(file: str, *, settings: Settings, **options: Any) -> int:  # noqa:
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per run.")
 def plan_study(file: str, *, smoke: bool, settings: Settings, as_json: bool) -> int:
     """List the runs of a study, and what the store knows of each."""
-    return print_cells(read_cells(file, settings, smoke=smoke), settings, as_json=as_json)
+    from harness.registry import discover
+
+    registry = discover(only=settings.load_plugins)
+    work = read_work(file, registry, smoke=smoke)
+    return print_work(work, registry, settings, as_json=as_json)
 
 
 @study.command("status")
@@ -118,23 +127,17 @@ def plan_study(file: str, *, smoke: bool, settings: Settings, as_json: bool) -> 
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per protocol and method.")
 def study_status(file: str, *, smoke: bool, settings: Settings, as_json: bool) -> int:
     """Count what is finished, failed and missing, by protocol and method."""
-    from harness.study.state import find, states_of
+    from harness.registry import discover
 
-    cells = read_cells(file, settings, smoke=smoke)
-    counts: dict[tuple[str, str], dict[str, int]] = {}
-    for cell, state in zip(cells, states_of(cells, find(settings.store)), strict=True):
-        row = counts.setdefault((cell.protocol.name, cell.method), dict.fromkeys(STATES, 0))
-        row[state.known] += 1
+    registry = discover(only=settings.load_plugins)
+    counts = counted(read_work(file, registry, smoke=smoke), registry, settings)
     if as_json:
         for (protocol, method), row in counts.items():
             json_line({"protocol": protocol, "method": method, **row})
     else:
         rows = [(*who, sum(row.values()), *row.values()) for who, row in counts.items()]
         columns(("protocol", "method", "planned", *STATES), rows)
-    return 0 if all(row["finished"] == sum(row.values()) for row in counts.values()) else 1
-
-
-STATES = ("finished", "failed", "interrupted", "missing")
+    return 0 if all(is_done(method, row) for (_, method), row in counts.items()) else 1
 
 
 @command()
@@ -154,27 +157,35 @@ def worker(
     \b
     harness worker studies/digits_demo.yaml --shard $SLURM_ARRAY_TASK_ID/16
     """  # noqa: D301 - click reads \b as "keep these line breaks"
-    from harness.study import shard_of
+    from harness.registry import discover
 
-    cells = read_cells(file, settings, smoke=options["smoke"])
+    registry = discover(only=settings.load_plugins)
+    work = read_work(file, registry, smoke=options["smoke"])
     if shard is not None:
-        cells = shard_of(cells, index=shard[0], count=shard[1])
+        work = work.shard(index=shard[0], count=shard[1])
     part = "" if shard is None else f" --shard {shard[0]}/{shard[1]}"
-    return do_cells(cells, settings, options, command=f"harness worker {file}{part}")
+    return do_work(work, registry, settings, options, command=f"harness worker {file}{part}")
 
 
-def do_cells(
-    cells: Sequence[Cell], settings: Settings, options: dict[str, Any], *, command: str
+def do_work(
+    work: Work,
+    registry: Registry,
+    settings: Settings,
+    options: dict[str, Any],
+    *,
+    command: str,
 ) -> int:
     """Do the runs, one process each, and say how it ended."""
     if options["dry_run"]:
-        return print_cells(cells, settings, as_json=options["as_json"])
+        return print_work(work, registry, settings, as_json=options["as_json"])
+    say_untuned(work)
     if options["download"]:
         check_online(settings, "--download")
     from harness.cli.work import WorkOutcome, work_reporter
     from harness.store.compaction import fold_if_many
     from harness.store.writer import open_store
     from harness.study.pool import run_cells
+    from harness.study.work import Searches
 
     chosen = _pool_options(settings, options)
     store = open_store(settings.store)
@@ -183,9 +194,15 @@ def do_cells(
     interactive = sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
     with work_reporter(as_json=options["as_json"], interactive=interactive) as listener:
         hear = outcome.also_hears(listener)
-        tally = run_cells(cells, store=store, options=chosen, on_event=hear)
+        tally = run_cells(
+            work.cells,
+            store=store,
+            options=chosen,
+            on_event=hear,
+            searches=Searches(work.tuned, registry, store) if work.tuned else None,
+        )
     fold_if_many(store)  # a large study leaves a store that is quick to ask
-    return outcome.report(cells, tally, as_json=options["as_json"])
+    return outcome.report(work, tally, as_json=options["as_json"])
 
 
 def _pool_options(settings: Settings, options: dict[str, Any]) -> PoolOptions:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -26,6 +26,7 @@ from harness.study.events import (
 
 if TYPE_CHECKING:
     from harness.study import Cell
+    from harness.study.work import Work
 
 SECONDS_BETWEEN_LINES = 10.0
 COUNTS = {
@@ -34,6 +35,7 @@ COUNTS = {
     "failed": "failed",
     "interrupted": "interrupted (the same command goes on where it stopped)",
     "missing": "not run",
+    "failed_trials": "trials without a value",
 }
 EVENT_NAMES: dict[type, str] = {
     WorkStarted: "work_started",
@@ -183,9 +185,9 @@ class WorkOutcome:
 
         return hear
 
-    def report(self, cells: Sequence[Cell], tally: Tally, *, as_json: bool) -> int:
+    def report(self, work: Work, tally: Tally, *, as_json: bool) -> int:
         """Print the end of a command and return its exit code."""
-        code = exit_code(cells, tally)
+        code = exit_code(work, tally)
         if as_json:
             json_line({"event": "summary", **asdict(tally), "exit_code": code})
             return code
@@ -194,22 +196,29 @@ class WorkOutcome:
             click.echo(f"failed  {event.cell.run.key}  {label(event.cell)}: {event.reason}")
         click.echo(f"runs  {', '.join(counts) or 'none'}")
         click.echo(f"rows  {self.store}")
-        click.echo(f"next  {self._next(cells, tally)}")
+        click.echo(f"next  {self._next(work, tally)}")
         return code
 
-    def _next(self, cells: Sequence[Cell], tally: Tally) -> str:
+    def _next(self, work: Work, tally: Tally) -> str:
         store = "" if str(self.store) == "runs" else f" --store {self.store}"
-        if self.failed:
-            return f"harness log {self.failed[0].cell.run.key}{store}"
-        if tally.interrupted or tally.missing or not cells:
+        failed = [event.cell for event in self.failed if not event.cell.is_trial]
+        if failed:
+            return f"harness log {failed[0].run.key}{store}"
+        protocols = [each.protocol.name for each in (*work.cells, *work.tuned)]
+        if tally.interrupted or tally.missing or not protocols:
             return self.command + store
-        return f"harness leaderboard {cells[0].protocol.name}{store}"
+        return f"harness leaderboard {protocols[0]}{store}"
 
 
-def exit_code(cells: Sequence[Cell], tally: Tally) -> int:
-    """Return the exit code of a work list, as the table in `harness --help` has it."""
+def exit_code(work: Work, tally: Tally) -> int:
+    """Return the exit code of a work list, as the table in `harness --help` has it.
+
+    A trial may fail: the search takes that for an answer.
+    """
     if tally.interrupted:
         return 130
-    if tally.finished + tally.cached < len(cells):
+    if tally.finished + tally.cached + tally.failed_trials < work.num_cells:
         return 1
-    return 3 if any(cell.run.deviations for cell in cells) else 0
+    deviates = [bool(cell.run.deviations) for cell in work.cells]
+    deviates += [bool(each.request.deviations) for each in work.tuned]
+    return 3 if any(deviates) else 0

@@ -29,6 +29,11 @@ class Cell:
     request: Request
     run: Run
 
+    @property
+    def is_trial(self) -> bool:
+        """Tell whether it is a trial of a search, which may fail and say something by it."""
+        return self.run.tuning is not None and self.run.tuning.trial is not None
+
 
 def cells_of(
     study: Study, registry: Registry, protocols: Iterable[Protocol], *, smoke: bool = False

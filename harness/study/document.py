@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from harness import protocol as protocols
-from harness.documents import canonical_json, dump_yaml, read, validate
+from harness.documents import Document, canonical_json, dump_yaml, read, validate
 from harness.errors import HarnessError, did_you_mean
 from harness.plan import Request
 from harness.protocol import Protocol, Section, wrong_with_path
+from harness.search.asking import Sampler
+from harness.search.space import Dimension
 
 SCHEMA_VERSION = 1
 FOLDER = Path("studies")
@@ -43,6 +46,26 @@ Numbers = Annotated[
 ]
 
 
+class SearchRule(Section):
+    """How good values are looked for, the same for every method of a study.
+
+    Attributes:
+        trials: Of each method under each protocol. The first has the values that the method
+            starts with.
+        sampler: What is tried next: `tpe` learns from the trials before, `random` does not,
+            `grid` takes evenly spaced points.
+        seed: Of the sampler.
+        seeds: Repeats of each trial; none of them may be one of the study's.
+        folds: On which each trial is done; None means each protocol's own.
+    """
+
+    trials: Annotated[int, Field(ge=1, le=100_000)]
+    sampler: Sampler = "tpe"
+    seed: Annotated[int, Field(ge=0)] = 0
+    seeds: Numbers = (1000,)
+    folds: Numbers | None = None
+
+
 class Method(Section):
     """One of the things compared: components, a recipe, values.
 
@@ -52,6 +75,7 @@ class Method(Section):
         params: Values of parameters and open fields by dotted path, as `--set` takes them.
         deviations: The same for fields that a protocol fixes, as `--deviate` takes them.
         recipe: Published values to start from.
+        space: Where a search looks, by path; empty leaves it to the cards of the components.
     """
 
     name: Annotated[str, Field(min_length=1)]
@@ -59,8 +83,9 @@ class Method(Section):
     params: dict[str, Any] = Field(default_factory=dict)
     deviations: dict[str, Any] = Field(default_factory=dict)
     recipe: str | None = None
+    space: dict[str, Dimension] = Field(default_factory=dict)
 
-    @field_validator("params", "deviations")
+    @field_validator("params", "deviations", "space")
     @classmethod
     def _check_paths(cls, values: dict[str, Any]) -> dict[str, Any]:
         for path in values:
@@ -88,6 +113,7 @@ class Study(Section):
         methods: What is compared.
         seeds: Repeats of every method, as a list or as `0-9`; None means each protocol's own.
         folds: The same for folds.
+        search: Look for good values of each method first, and run the seeds with those.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -98,6 +124,16 @@ class Study(Section):
     methods: Annotated[tuple[Method, ...], Field(min_length=1)]
     seeds: Numbers | None = None
     folds: Numbers | None = None
+    search: SearchRule | None = None
+
+    @model_validator(mode="after")
+    def _check_search(self) -> Study:
+        if self.search is None:
+            if spaced := [method.name for method in self.methods if method.space]:
+                raise ValueError(f"method {spaced[0]} has a space, but there is no search")
+            return self
+        refuse_overlap(self.search.seeds, self.seeds or ())
+        return self
 
     @model_validator(mode="after")
     def _check_distinct(self) -> Study:
@@ -124,6 +160,26 @@ class Study(Section):
             seeds=self.seeds,
             smoke=smoke,
         )
+
+
+def searched(study: Study, rule: Mapping[str, Any]) -> Study:
+    """Return a study with a search.
+
+    Raises:
+        HarnessError: A value of the rule does not fit, or does not go with the study's seeds.
+    """
+    content = {**study.model_dump(mode="json"), "search": dict(rule)}
+    return validate(Study, Document("", content))
+
+
+def refuse_overlap(search: Iterable[int], final: Iterable[int]) -> None:
+    """Check that no seed is one that values were picked with.
+
+    Raises:
+        ValueError: One is.
+    """
+    for seed in sorted(set(search) & set(final)):
+        raise ValueError(f"seed {seed} is one of search.seeds too; final runs need fresh ones")
 
 
 def load(path: str | Path) -> Study:

@@ -79,6 +79,7 @@ class Tally:
         failed: With a row that says why.
         interrupted: By Ctrl-C; the same command goes on.
         missing: Not run: not allowed to, or without their data.
+        failed_trials: Trials without a value; a search takes that for an answer.
     """
 
     finished: int = 0
@@ -86,3 +87,4 @@ class Tally:
     failed: int = 0
     interrupted: int = 0
     missing: int = 0
+    failed_trials: int = 0

@@ -19,12 +19,17 @@ class Ledger:
         self.store = store
         self.seen = self._commits()  # before the rows are read: what comes between is read twice
         self.keys = set(finished_keys(store))
+        self.failed = set[str]()  # since then
 
     def has(self, key: str, *, refresh: bool = False) -> bool:
         """Tell whether a run has ended well, as far as is known or, refreshed, at this moment."""
         if refresh and key not in self.keys:
             self.refresh()
         return key in self.keys
+
+    def has_failed(self, key: str) -> bool:
+        """Tell whether somebody has done a run since, and it failed."""
+        return key in self.failed
 
     def add(self, key: str) -> None:
         """Note a run that has ended well just now."""
@@ -47,6 +52,7 @@ class Ledger:
             except (OSError, pa.ArrowException):
                 continue  # compacted away, or damaged: such a run is done again
             self.keys.update(row["run_key"] for row in rows if row["status"] == "ok")
+            self.failed.update(row["run_key"] for row in rows if row["status"] == "failed")
         self.seen |= commits
 
     def _commits(self) -> set[Path]:

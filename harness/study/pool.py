@@ -44,6 +44,7 @@ from harness.study.state import states_of
 
 if TYPE_CHECKING:
     from harness.store.writer import Store
+    from harness.study.work import Searches
 
 TICK = 0.2  # seconds between looks at time and memory
 SECONDS_TO_WRITE = 60.0  # the row of somebody who has died
@@ -53,9 +54,14 @@ PRELOADED = ("harness.execute.alone", "harness.store.database", "torchvision.tra
 
 
 def run_cells(
-    cells: Sequence[Cell], *, store: Store, options: PoolOptions, on_event: WorkListener
+    cells: Sequence[Cell],
+    *,
+    store: Store,
+    options: PoolOptions,
+    on_event: WorkListener,
+    searches: Searches | None = None,
 ) -> Tally:
-    """Do the cells that the store does not hold yet.
+    """Do the cells that the store does not hold yet, and what the searches ask for meanwhile.
 
     The first Ctrl-C starts nothing more and ends what runs with `interrupted` rows; a second one
     stops at once. Several callers may share a work list: a run that another is at is left to it,
@@ -65,7 +71,7 @@ def run_cells(
         HarnessError: A run is finished and `existing` is `never`; nothing was started.
         KeyboardInterrupt: The second Ctrl-C.
     """
-    pool = _Pool(store, options, on_event)
+    pool = _Pool(store, options, on_event, searches)
     pool.plan(cells)
     try:
         with terminated_as_interrupted():
@@ -80,8 +86,15 @@ def run_cells(
 class _Pool:
     """Slots, what waits for one, and what runs in one."""
 
-    def __init__(self, store: Store, options: PoolOptions, emit: WorkListener) -> None:
+    def __init__(
+        self,
+        store: Store,
+        options: PoolOptions,
+        emit: WorkListener,
+        searches: Searches | None = None,
+    ) -> None:
         self.store, self.options, self.emit = store, options, emit
+        self.searches = searches
         self.slots = options.slots()
         self.ledger = Ledger(store)
         self.waiting: deque[Cell] = deque()
@@ -95,18 +108,20 @@ class _Pool:
     def plan(self, cells: Sequence[Cell]) -> None:
         """Queue what is to be done, and say what is not."""
         existing = self.options.existing
+        total, ended = len(cells), 0
+        if self.searches is not None:
+            total += self.searches.num_cells
+            cells = [*self.searches.begin(), *cells]
+            ended = self.searches.num_ended
         cached = [cell for cell in cells if self.ledger.has(cell.run.key)]
-        if existing == "never" and cached:
+        if existing == "never" and (ended or cached):
             raise HarnessError(
-                f"{len(cached)} of {len(cells)} runs are in the store already",
+                f"{ended + len(cached)} of {total} runs are in the store already",
                 hint="use --existing only-missing to skip them or always to repeat them",
             )
         to_do = [c for c in cells if existing == "always" or not self.ledger.has(c.run.key)]
-        seconds = [state.seconds for state in states_of(to_do, self.store)]
-        known = [one for one in seconds if one is not None]
-        left = sum(known) / len(known) * len(to_do) / len(self.slots) if known else None
-        self.emit(WorkStarted(len(cells), len(cells) - len(to_do), len(self.slots), left))
-        self.tally.cached = len(cells) - len(to_do)
+        self.tally.cached = ended + len(cells) - len(to_do)
+        self._say_how_much(to_do, total)
         if existing == "only-cache":
             self._skip(to_do, "not in the store")
             return
@@ -115,6 +130,13 @@ class _Pool:
             self._keep_protocols(to_do)
             plugins = {chosen.origin.module for c in to_do for _, chosen in c.run.components}
             self.context.set_forkserver_preload([*PRELOADED, *sorted(plugins)])
+
+    def _say_how_much(self, to_do: Sequence[Cell], total: int) -> None:
+        seconds = [state.seconds for state in states_of(to_do, self.store)]
+        known = [one for one in seconds if one is not None]
+        rest = total - self.tally.cached
+        left = sum(known) / len(known) * rest / len(self.slots) if known else None
+        self.emit(WorkStarted(total, self.tally.cached, len(self.slots), left))
 
     def _keep_protocols(self, cells: Sequence[Cell]) -> None:
         from harness.protocol import dump
@@ -132,6 +154,7 @@ class _Pool:
 
     def work(self) -> None:
         """Fill the slots until nothing waits and nothing runs."""
+        self._skip_impossible()
         while self.waiting or self.running:
             for slot in range(len(self.slots)):
                 if slot not in self.running:
@@ -149,11 +172,38 @@ class _Pool:
             elif self.options.existing != "always" and self.ledger.has(key, refresh=True):
                 self.tally.cached += 1
                 self.emit(CellSkipped(cell, "finished meanwhile"))
+                self._ask(cell)
+            elif cell.is_trial and self.ledger.has_failed(key):
+                self.tally.failed_trials += 1
+                self.emit(CellSkipped(cell, "failed meanwhile"))
+                self._ask(cell)
             elif self._is_taken(key):
                 self._put_back(cell)
             else:
                 self._start(cell, slot)
                 return
+
+    def _ask(self, cell: Cell) -> None:
+        """Queue what a search asks for now that one of its runs has ended.
+
+        Trials go first: more of them wait for these.
+        """
+        if self.searches is None:
+            return
+        before = self.searches.num_refused
+        more = self.searches.after(cell)
+        self.tally.failed_trials += self.searches.num_refused - before
+        if more and more[0].is_trial:
+            self.waiting.extendleft(reversed(more))
+        else:
+            self.waiting.extend(more)
+        self._skip_impossible()
+
+    def _skip_impossible(self) -> None:
+        for cell, reason in self.searches.skipped if self.searches else ():
+            self._skip([cell], reason)
+        if self.searches:
+            self.searches.skipped.clear()
 
     def _is_taken(self, key: str) -> bool:
         from harness.store.writer import in_use
@@ -257,12 +307,16 @@ class _Pool:
                 self.ledger.add(cell.run.key)
             case "interrupted":
                 self.tally.interrupted += 1
+            case _ if cell.is_trial:
+                self.tally.failed_trials += 1
             case _:
                 self.tally.failed += 1
                 if self.options.fail_fast:
                     self._skip([self.waiting.popleft() for _ in range(len(self.waiting))], "")
         assert ended in {"finished", "interrupted", "failed"}, ended
         self.emit(CellEnded(cell, ended, reason, one.seconds))  # type: ignore[arg-type] - as asserted
+        if ended != "interrupted" and not interrupted:
+            self._ask(cell)
 
     def _drop(self, cell: Cell) -> list[Cell]:
         """Take the runs out of the queue that need the same data and weights."""

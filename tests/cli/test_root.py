@@ -6,7 +6,7 @@ import pytest
 from harness.cli.errors import EXIT_CODES
 from harness.cli.root import COMMANDS, root
 
-HEAVY = ("torch", "torchvision", "numpy", "pyarrow", "duckdb", "sklearn", "scipy")
+HEAVY = ("torch", "torchvision", "numpy", "pyarrow", "duckdb", "optuna", "sklearn", "scipy")
 
 
 def modules_after(*words: str) -> set[str]:

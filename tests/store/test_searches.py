@@ -65,7 +65,7 @@ def test_trials_are_on_no_leaderboard_and_in_no_comparison(searched):
     assert [row.method for row in board.rows] == ["alpha[tuned]", "alpha"]
     assert board.excluded == {"trials of a search": 6}
     for view in ("scores", "leaderboard", "equal_compute"):
-        methods = query(searched, f"SELECT DISTINCT method FROM {view}").rows  # noqa: S608
+        methods = query(searched, f"SELECT DISTINCT method FROM {view}").rows
         assert not [name for (name,) in methods if "trial" in str(name)]
 
 

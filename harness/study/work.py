@@ -1,0 +1,150 @@
+"""The work of a study: runs that are known from the start, and those that a search asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from harness.protocol import Protocol
+from harness.registry import Registry
+from harness.study.cells import Cell, cells_of, refuse_doubles
+from harness.study.document import Study
+from harness.study.tuning import Step, Tuned, next_step, tuned_of
+
+if TYPE_CHECKING:
+    from harness.store.writer import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a study comes to.
+
+    Attributes:
+        cells: Runs of methods that are not tuned.
+        tuned: Methods that are, each under one protocol.
+        untuned: Names of methods with nothing to search, in a study that has a search.
+    """
+
+    cells: tuple[Cell, ...]
+    tuned: tuple[Tuned, ...] = ()
+    untuned: tuple[str, ...] = ()
+
+    @property
+    def num_cells(self) -> int:
+        """Runs, once every trial has been asked for."""
+        return len(self.cells) + sum(each.num_cells for each in self.tuned)
+
+    def shard(self, *, index: int, count: int) -> Work:
+        """Return every `count`-th part from `index` on.
+
+        A part is a run; in a study with a search it is a method under a protocol, because a
+        trial waits for those before it.
+        """
+        if not self.tuned:
+            return Work(self.cells[index::count], untuned=self.untuned)
+        whole = dict.fromkeys((cell.protocol.name, cell.method) for cell in self.cells)
+        parts = [*((t.protocol.name, t.method) for t in self.tuned), *whole]
+        mine = set(parts[index::count])
+        return Work(
+            tuple(cell for cell in self.cells if (cell.protocol.name, cell.method) in mine),
+            tuple(each for each in self.tuned if (each.protocol.name, each.method) in mine),
+            self.untuned,
+        )
+
+
+def work_of(
+    study: Study, registry: Registry, protocols: Iterable[Protocol], *, smoke: bool = False
+) -> Work:
+    """Return what a study comes to; its runs in the order of `cells_of`.
+
+    Raises:
+        HarnessError: A method does not fit a protocol, two methods are one, or a search cannot
+            be done as it is written.
+    """
+    protocols = tuple(protocols)
+    cells = cells_of(study, registry, protocols, smoke=smoke)
+    if study.search is None:
+        return Work(cells)
+    refuse_doubles(cells)
+    found = {
+        (protocol.name, method.name): tuned_of(study, method, protocol, registry, smoke=smoke)
+        for protocol in protocols
+        for method in study.methods
+    }
+    return Work(
+        tuple(cell for cell in cells if found[cell.protocol.name, cell.method] is None),
+        tuple(tuned for tuned in found.values() if tuned is not None),
+        tuple(dict.fromkeys(method for (_, method), tuned in found.items() if tuned is None)),
+    )
+
+
+@dataclass(slots=True)
+class Searches:
+    """What the searches of a work list ask for, one trial of each method at a time.
+
+    Attributes:
+        tuned: The searches.
+        registry: Of plugins.
+        store: Whose rows say how far each is.
+        num_ended: Runs of trials that had ended before the work began.
+        num_refused: Runs of trials that could not be planned, since then.
+        skipped: Runs that cannot be done, each with the reason: final runs of a method none of
+            whose trials has a value, trials that end again and again without leaving a row.
+    """
+
+    tuned: Sequence[Tuned]
+    registry: Registry
+    store: Store
+    num_ended: int = 0
+    num_refused: int = 0
+    skipped: list[tuple[Cell, str]] = field(default_factory=list[tuple[Cell, str]])
+    _open: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
+    _asked: set[str] = field(default_factory=set[str])
+    _refused: dict[str, int] = field(default_factory=dict[str, int])
+
+    @property
+    def num_cells(self) -> int:
+        """Runs of all trials and final runs."""
+        return sum(each.num_cells for each in self.tuned)
+
+    def begin(self) -> list[Cell]:
+        """Return what may be done at once: the next runs of each search."""
+        found: list[Cell] = []
+        for tuned in self.tuned:
+            step, cells = self._go_on(tuned)
+            begun = 0 if step.over else len(tuned.repeats) - len(step.cells)
+            self.num_ended += len(step.trials) * len(tuned.repeats) + begun
+            found += cells
+        self.num_refused = 0  # they are among the ended
+        return found
+
+    def after(self, cell: Cell) -> list[Cell]:
+        """Return what may be done because a run has ended, well or not."""
+        tuning = cell.run.tuning
+        if tuning is None or tuning.trial is None:
+            return []
+        waiting = self._open[tuning.search]
+        waiting.discard(cell.run.key)
+        if waiting:
+            return []
+        (tuned,) = (each for each in self.tuned if each.search == tuning.search)
+        return self._go_on(tuned)[1]
+
+    def _go_on(self, tuned: Tuned) -> tuple[Step, list[Cell]]:
+        step = next_step(tuned, self.registry, self.store)
+        refused = sum(not trial.ended for trial in step.trials) * len(tuned.repeats)
+        self.num_refused += refused - self._refused.get(tuned.search, 0)
+        self._refused[tuned.search] = refused
+        keys = {cell.run.key for cell in step.cells}
+        if step.over and step.best is None:
+            return step, self._give_up(step, "no trial of its search has a value")
+        if keys & self._asked:
+            return step, self._give_up(step, "it ended before and left no row")
+        self._asked |= keys
+        self._open[tuned.search] = set() if step.over else set(keys)
+        return step, list(step.cells)
+
+    def _give_up(self, step: Step, reason: str) -> list[Cell]:
+        self.skipped += [(cell, reason) for cell in step.cells]
+        return []
