@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from harness.contracts import SampleTable
+from harness.data.changes import FinishedRun, warn_of_changes
 from harness.errors import HarnessError
 from harness.execute.assembly import (
     backbone_context,
@@ -25,9 +26,10 @@ from harness.execute.events import (
 )
 from harness.plan import Run
 from harness.protocol import dump
-from harness.specs import BackboneSpec
+from harness.specs import BackboneSpec, DatasetSpec
 from harness.store.writer import (
     Store,
+    finished_data,
     finished_keys,
     write_protocol,
 )
@@ -56,6 +58,7 @@ def run_all(
             hint="use --existing only-missing to skip them or always to repeat them",
         )
     on_event(PlanStarted(len(plan), cached))
+    _compare_data([run for run in plan if run.key in finished], store, options)
     to_do = [run for run in plan if not _skip_reason(run, finished, options)]
     tables = _open_tables(to_do, options, on_event)
     _check_weights(to_do, options, on_event)
@@ -75,6 +78,21 @@ def run_all(
             if summary.interrupted or (options.fail_fast and summary.failed):
                 break
     return summary
+
+
+def _compare_data(skipped: Sequence[Run], store: Store, options: ExecutionOptions) -> None:
+    """Warn where finished runs are of other data than there is now; smoke runs are of parts."""
+    if options.existing == "always" or not skipped:
+        return
+    digests = finished_data(store)
+    known = [run for run in skipped if run.key in digests and not run.smoke]
+    warn_of_changes([_finished(run, digests[run.key]) for run in known], options.data_root)
+
+
+def _finished(run: Run, digest: str) -> FinishedRun:
+    card = run.dataset.card
+    assert isinstance(card, DatasetSpec), card
+    return FinishedRun(card, run.dataset.params, run.protocol.split, digest)
 
 
 def _skip_reason(run: Run, finished: frozenset[str], options: ExecutionOptions) -> str:

@@ -207,6 +207,14 @@ def finished_keys(store: Store) -> frozenset[str]:
     return frozenset(str(key) for (key,) in query(store, "SELECT run_key FROM runs").rows)
 
 
+def finished_data(store: Store) -> dict[str, str]:
+    """Return the data digest of each run that ended well, by key."""
+    from harness.store.database import query
+
+    rows = query(store, "SELECT run_key, data_digest FROM runs WHERE data_digest IS NOT NULL").rows
+    return {str(key): str(digest) for key, digest in rows}
+
+
 def write_protocol(store: Store, digest: str, text: str) -> Path:
     """Keep the canonical text of a protocol beside its runs; a second writing is no error."""
     path = store.root / "protocols" / f"{digest}.yaml"

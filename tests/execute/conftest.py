@@ -12,6 +12,7 @@ from harness.execute import ExecutionOptions, Summary, run_all
 from harness.plan import Request, Run, make_plan
 from harness.registry import Registry, discover
 from harness.store.writer import Store, open_store
+from harness.testing.toys import toy_image
 
 ROOT = Path(__file__).parents[2]
 SMALL = {
@@ -49,6 +50,18 @@ def plan(registry: Registry) -> Callable[..., tuple[Run, ...]]:
         return make_plan(a_protocol, registry, Request(plugins=plugins or ("hist",), **request))
 
     return make
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Return a folder of own images, whose training part is one batch of the toy protocol."""
+    folder = tmp_path / "data" / "pictures"
+    for label in range(10):
+        place = folder / ("train" if label < 5 else "test") / f"class{label}"
+        place.mkdir(parents=True)
+        for number in range(4):
+            toy_image(label, number, size=(20, 20)).save(place / f"{number}.png")
+    return folder
 
 
 @pytest.fixture

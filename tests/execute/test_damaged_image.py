@@ -2,26 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pyarrow.parquet as pq
 import pytest
 
 from harness.execute.events import EpochDone
-from harness.testing.toys import toy_image
-
-CLASSES, IMAGES = 5, 4  # of the training part: a batch of the toy protocol holds all of it
-
-
-@pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    folder = tmp_path / "data" / "pictures"
-    for label in range(2 * CLASSES):
-        place = folder / ("train" if label < CLASSES else "test") / f"class{label}"
-        place.mkdir(parents=True)
-        for number in range(IMAGES):
-            toy_image(label, number, size=(20, 20)).save(place / f"{number}.png")
-    return folder
 
 
 @pytest.mark.parametrize("workers", [0, 2])

@@ -1,4 +1,5 @@
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 from harness.errors import HarnessError
 from harness.evaluation.joining import concatenate
 from harness.execute.ensembles import Joined, join_all
+from harness.plan import Tuning
 from harness.protocol import Protocol, digest, dump
 from harness.registry import Registry
 from harness.store.database import query
@@ -109,6 +111,16 @@ def test_a_trained_ensemble_scores_what_its_definition_says(
     single = query(store, f"SELECT {', '.join(METRICS)} FROM results").rows
     means = dict(zip(METRICS, np.mean(single, axis=0), strict=True))
     assert values(store, "separated") == pytest.approx(means)
+
+
+def test_a_trial_of_a_search_keeps_no_embeddings(toy, plan, execute, store: Store):
+    (run,) = plan(toy(training__epochs=0), "contrastive")
+    tuning = Tuning("5ea2c4", "contrastive", "map_at_r", trial=3)
+
+    execute((replace(run, tuning=tuning),), save_embeddings=True)
+
+    assert query(store, "SELECT trial FROM runs").rows == ((3,),)
+    assert not (store.root / "embeddings").exists()
 
 
 def test_joining_twice_is_joining_once(store: Store, add, join: Join):
