@@ -34,10 +34,14 @@ def ensemble(protocol: str | None, *, metric: str | None, style: str, settings: 
     """  # noqa: D301 - click reads \b as "keep these line breaks"
     from harness.registry import discover
 
-    registry = discover(only=settings.load_plugins)
-    code = join(settings, registry, protocol=protocol)
+    states = join(settings, discover(only=settings.load_plugins), protocol=protocol)
+    if not states & {"new", "known", "failed"}:
+        raise HarnessError(
+            "nothing to join: no method has all folds of a seed with saved embeddings",
+            hint="harness run PROTOCOL --plugin NAME --save-embeddings",
+        )
     show(settings, protocol=protocol, metric=metric, style=style)
-    return code
+    return 1 if "failed" in states else 0
 
 
 def join(
@@ -46,12 +50,8 @@ def join(
     *,
     protocol: str | None = None,
     digests: Collection[str] | None = None,
-) -> int:
-    """Add the ensembles that can be joined; say on stderr what cannot, and return the exit code.
-
-    Raises:
-        HarnessError: Not one can.
-    """
+) -> set[str]:
+    """Add the ensembles that can be joined; say on stderr what cannot, and return all states."""
     from harness.execute.ensembles import Ranker, join_all
     from harness.store.writer import find_store
 
@@ -63,13 +63,7 @@ def join(
         ranker=Ranker(device=settings.device, backend=settings.backend, memory=settings.memory),
         on_joined=_say,
     )
-    states = {one.state for one in joined}
-    if not states & {"new", "known", "failed"}:
-        raise HarnessError(
-            "nothing to join: no method has all folds of a seed with saved embeddings",
-            hint="harness run PROTOCOL --plugin NAME --save-embeddings",
-        )
-    return 1 if "failed" in states else 0
+    return {one.state for one in joined}
 
 
 def show(settings: Settings, *, protocol: str | None, metric: str | None, style: str) -> None:

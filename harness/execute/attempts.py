@@ -121,7 +121,7 @@ def _run(
     if shell.device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(shell.device)
     result = run_one(run, parts, history, work=work, emit=shell.emit)
-    if shell.options.save_embeddings:
+    if shell.options.save_embeddings and not rows.is_trial(run):  # nobody joins or shows those
         rows.save_embeddings(shell.store, attempt, result)
     path = write_attempt(
         shell.store,

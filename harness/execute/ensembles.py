@@ -13,15 +13,15 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
-from itertools import groupby
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from harness.documents import digest_of, read, validate
-from harness.errors import HarnessError, did_you_mean
+from harness.errors import HarnessError
 from harness.evaluation.evaluate import evaluate_embeddings
 from harness.evaluation.joining import concatenate
 from harness.evaluation.saved import embeddings_of
 from harness.execute.assembly import resolve_device
+from harness.execute.members import Candidate, Member, candidates
 from harness.protocol import Protocol
 from harness.registry import Registry
 from harness.settings import DEFAULT_MEMORY
@@ -33,53 +33,6 @@ from harness.store.writer import Store, write_ensemble
 
 KIND = "concatenated"
 _ID_DIGITS = 32
-
-# Of each fold the run that a leaderboard shows, as the view `scores` picks it.
-_RUNS = """
-    SELECT protocol, protocol_digest, data_digest, dataset, method, seed, fold, run_key
-    FROM runs WHERE leaderboard_eligible AND NOT smoke AND len(deviations) = 0
-    QUALIFY row_number() OVER (
-        PARTITION BY protocol_digest, data_digest, method, seed, fold
-        ORDER BY ended_at DESC, attempt_id DESC
-    ) = 1
-    ORDER BY ALL
-"""
-# Attempts at one run have equal results, so any of them that kept its embeddings will do.
-_ATTEMPTS = """
-    SELECT run_key, attempt_id FROM attempts WHERE status = 'ok' ORDER BY ended_at, attempt_id
-"""
-
-
-class Member(NamedTuple):
-    """The model of one fold.
-
-    Attributes:
-        fold: Which.
-        run_key: Its run.
-        attempt_id: The first attempt at it that kept its embeddings; empty if none did.
-    """
-
-    fold: int
-    run_key: str
-    attempt_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """What may be joined: the runs of one method and seed.
-
-    Attributes:
-        protocol, protocol_digest, data_digest, dataset, method, seed: As in their rows.
-        members: Those that ended well, by fold.
-    """
-
-    protocol: str
-    protocol_digest: str
-    data_digest: str
-    dataset: str
-    method: str
-    seed: int
-    members: tuple[Member, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,49 +102,6 @@ def join_all(
         done.append(_join(candidate, measure, store, known=known))
         on_joined(done[-1])
     return tuple(done)
-
-
-def candidates(store: Store, protocol: str | None = None) -> tuple[Candidate, ...]:
-    """Return the runs that ended well, by method and seed; no trials, rehearsals, deviations.
-
-    Raises:
-        HarnessError: There is none of the protocol.
-    """
-    kept, rows = _kept(store), query(store, _RUNS).rows
-    found = [_candidate(list(runs), kept) for _, runs in groupby(rows, lambda row: row[:-2])]
-    if protocol is None:
-        return tuple(found)
-    chosen = [c for c in found if c.protocol == protocol or c.protocol_digest.startswith(protocol)]
-    if not chosen:
-        names = sorted({one.protocol for one in found})
-        listed = did_you_mean(protocol, names) or f"there are runs of {', '.join(names) or 'none'}"
-        raise HarnessError(f"no run of protocol {protocol!r} ended well", hint=listed)
-    return tuple(chosen)
-
-
-def _candidate(runs: Sequence[Sequence[Any]], kept: Mapping[str, str]) -> Candidate:
-    """Return what may be joined of some rows of `_RUNS` that differ in the last two columns."""
-    protocol, protocol_digest, data_digest, dataset, method, seed, *_ = runs[0]
-    return Candidate(
-        protocol=protocol,
-        protocol_digest=protocol_digest,
-        data_digest=data_digest,
-        dataset=dataset,
-        method=method,
-        seed=seed,
-        members=tuple(Member(fold, key, kept.get(key, "")) for *_, fold, key in runs),
-    )
-
-
-def _kept(store: Store) -> Mapping[str, str]:
-    """Return the first attempt with embeddings of each run that has one."""
-    there = embeddings.kept_attempts(store)
-    found: dict[str, str] = {}
-    if there:
-        for run_key, attempt_id in query(store, _ATTEMPTS).rows:
-            if attempt_id in there:
-                found.setdefault(str(run_key), str(attempt_id))
-    return found
 
 
 def _protocol(store: Store, digest: str) -> Protocol:

@@ -64,7 +64,7 @@ def finished(attempt: Attempt, parts: Assembled, result: Result) -> RunRow:
         attempt,
         "ok",
         data_digest=data_digest(parts.table, run.protocol.split),
-        leaderboard_eligible=not (run.smoke or run.deviations or _is_trial(run)),
+        leaderboard_eligible=not (run.smoke or run.deviations or is_trial(run)),
         train_seconds=seconds,
         eval_seconds=history.eval_seconds,
         images_per_second=images / seconds if seconds else None,
@@ -192,7 +192,8 @@ def _row(attempt: Attempt, status: Status, **outcome: Any) -> RunRow:  # noqa: A
     )
 
 
-def _is_trial(run: Run) -> bool:
+def is_trial(run: Run) -> bool:
+    """Tell whether a run is one of a search, which counts nowhere else."""
     return run.tuning is not None and run.tuning.trial is not None
 
 
