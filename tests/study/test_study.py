@@ -12,6 +12,7 @@ from harness.registry import discover
 from harness.study import cells_of, load, shard_of
 from harness.study.cells import methods_from, study_from
 from harness.study.document import dump
+from harness.study.work import work_of
 
 ROOT = Path(__file__).parents[2]
 STUDY = """\
@@ -155,4 +156,4 @@ def test_every_study_that_ships_is_valid(registry):
         protocols = [
             load_protocol(ROOT / "protocols" / f"{name}.yaml") for name in study.protocols
         ]
-        assert cells_of(study, registry, protocols)
+        assert work_of(study, registry, protocols).num_cells
