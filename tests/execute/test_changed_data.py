@@ -28,9 +28,8 @@ def test_a_skipped_run_of_other_images_is_warned_of(finished, execute, pictures,
     (record,) = [one for one in caplog.records if one.levelname == "WARNING"]
     message = record.getMessage()
     assert message.startswith("data set folder in ")
-    assert message.endswith(
-        "1 of the finished runs were done with; --existing always repeats them"
-    )
+    assert "is not what 1 of the finished runs were done with" in message
+    assert message.endswith("need another --store")
 
 
 @pytest.mark.parametrize("what", ["equal", "touched", "gone"])
