@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections import Counter
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING
 
 import click
 
 from harness.cli.options import command, with_settings
+from harness.cli.output import json_line
 from harness.cli.results import format_option
 from harness.errors import HarnessError
 from harness.settings import Settings
@@ -15,6 +17,7 @@ from harness.settings import Settings
 if TYPE_CHECKING:
     from harness.execute.ensembles import Joined
     from harness.registry import Registry
+    from harness.study.work import Work
 
 
 @command()
@@ -34,7 +37,8 @@ def ensemble(protocol: str | None, *, metric: str | None, style: str, settings: 
     """  # noqa: D301 - click reads \b as "keep these line breaks"
     from harness.registry import discover
 
-    states = join(settings, discover(only=settings.load_plugins), protocol=protocol)
+    joined = join(settings, discover(only=settings.load_plugins), protocol=protocol, hear=say)
+    states = {one.state for one in joined}
     if not states & {"new", "known", "failed"}:
         raise HarnessError(
             "nothing to join: no method has all folds of a seed with saved embeddings",
@@ -44,26 +48,45 @@ def ensemble(protocol: str | None, *, metric: str | None, style: str, settings: 
     return 1 if "failed" in states else 0
 
 
+def join_after(work: Work, registry: Registry, settings: Settings, *, as_json: bool) -> bool:
+    """Join what a study has made, say how much, and return whether all went well."""
+
+    def hear(joined: Joined) -> None:
+        if joined.state == "failed":
+            say(joined)
+
+    joined = join(settings, registry, digests=work.protocol_digests, hear=hear)
+    counts = Counter(one.state for one in joined)
+    if as_json:
+        json_line({"event": "ensembles", **counts})
+    else:
+        told = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
+        click.echo(f"ensembles  {told or 'none'}")
+        for one in [one for one in joined if one.state == "incomplete"][:1]:
+            click.echo(f"  {one.candidate.method}, seed {one.candidate.seed}: {one.reason}")
+    return not counts["failed"]
+
+
 def join(
     settings: Settings,
     registry: Registry,
     *,
+    hear: Callable[[Joined], None],
     protocol: str | None = None,
     digests: Collection[str] | None = None,
-) -> set[str]:
-    """Add the ensembles that can be joined; say on stderr what cannot, and return all states."""
+) -> tuple[Joined, ...]:
+    """Add the ensembles that can be joined, and return what became of each."""
     from harness.execute.ensembles import Ranker, join_all
     from harness.store.writer import find_store
 
-    joined = join_all(
+    return join_all(
         find_store(settings.store),
         registry,
         protocol=protocol,
         digests=digests,
         ranker=Ranker(device=settings.device, backend=settings.backend, memory=settings.memory),
-        on_joined=_say,
+        on_joined=hear,
     )
-    return {one.state for one in joined}
 
 
 def show(settings: Settings, *, protocol: str | None, metric: str | None, style: str) -> None:
@@ -78,7 +101,8 @@ def show(settings: Settings, *, protocol: str | None, metric: str | None, style:
     click.echo(render(table, style))
 
 
-def _say(joined: Joined) -> None:
+def say(joined: Joined) -> None:
+    """Print what became of a method and seed, unless nothing did."""
     one = joined.candidate
     if joined.state != "known":
         reason = f": {joined.reason}" if joined.reason else ""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from harness.cli.ensemble import join_after
 from harness.cli.listing import read_work
 from harness.cli.options import Action, command, group, with_settings
 from harness.cli.output import columns, json_line
@@ -187,6 +188,7 @@ def do_work(
     from harness.study.pool import run_cells
     from harness.study.work import Searches
 
+    options["save_embeddings"] = options["save_embeddings"] or work.save_embeddings
     chosen = _pool_options(settings, options)
     store = open_store(settings.store)
     fold_if_many(store)
@@ -202,7 +204,10 @@ def do_work(
             searches=Searches(work.tuned, registry, store) if work.tuned else None,
         )
     fold_if_many(store)  # a large study leaves a store that is quick to ask
-    return outcome.report(work, tally, as_json=options["as_json"])
+    joined_badly = False
+    if work.ensembles and not tally.interrupted:
+        joined_badly = not join_after(work, registry, settings, as_json=options["as_json"])
+    return outcome.report(work, tally, as_json=options["as_json"]) or int(joined_badly)
 
 
 def _pool_options(settings: Settings, options: dict[str, Any]) -> PoolOptions:

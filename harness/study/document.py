@@ -114,6 +114,9 @@ class Study(Section):
         seeds: Repeats of every method, as a list or as `0-9`; None means each protocol's own.
         folds: The same for folds.
         search: Look for good values of each method first, and run the seeds with those.
+        save_embeddings: Keep the test embeddings of each run that is no trial.
+        ensembles: Keep them, and score the models of all folds of a seed as one when the runs
+            have ended.
     """
 
     schema_version: Literal[1] = SCHEMA_VERSION
@@ -125,6 +128,8 @@ class Study(Section):
     seeds: Numbers | None = None
     folds: Numbers | None = None
     search: SearchRule | None = None
+    save_embeddings: bool = False
+    ensembles: bool = False
 
     @model_validator(mode="after")
     def _check_search(self) -> Study:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from harness.protocol import Protocol
+from harness.protocol import Protocol, digest
 from harness.registry import Registry
 from harness.study.cells import Cell, cells_of, refuse_doubles
 from harness.study.document import Study
@@ -24,11 +24,21 @@ class Work:
         cells: Runs of methods that are not tuned.
         tuned: Methods that are, each under one protocol.
         untuned: Names of methods with nothing to search, in a study that has a search.
+        save_embeddings: Keep the test embeddings of the runs.
+        ensembles: Score the models of all folds of a seed as one in the end.
     """
 
     cells: tuple[Cell, ...]
     tuned: tuple[Tuned, ...] = ()
     untuned: tuple[str, ...] = ()
+    save_embeddings: bool = False
+    ensembles: bool = False
+
+    @property
+    def protocol_digests(self) -> frozenset[str]:
+        """Protocols that the work is done under."""
+        tuned = {digest(each.protocol) for each in self.tuned}
+        return frozenset({cell.run.protocol_digest for cell in self.cells} | tuned)
 
     @property
     def num_cells(self) -> int:
@@ -42,14 +52,14 @@ class Work:
         trial waits for those before it.
         """
         if not self.tuned:
-            return Work(self.cells[index::count], untuned=self.untuned)
+            return replace(self, cells=self.cells[index::count])
         whole = dict.fromkeys((cell.protocol.name, cell.method) for cell in self.cells)
         parts = [*((t.protocol.name, t.method) for t in self.tuned), *whole]
         mine = set(parts[index::count])
-        return Work(
-            tuple(cell for cell in self.cells if (cell.protocol.name, cell.method) in mine),
-            tuple(each for each in self.tuned if (each.protocol.name, each.method) in mine),
-            self.untuned,
+        return replace(
+            self,
+            cells=tuple(c for c in self.cells if (c.protocol.name, c.method) in mine),
+            tuned=tuple(each for each in self.tuned if (each.protocol.name, each.method) in mine),
         )
 
 
@@ -64,18 +74,26 @@ def work_of(
     """
     protocols = tuple(protocols)
     cells = cells_of(study, registry, protocols, smoke=smoke)
+    work = Work(
+        cells,
+        save_embeddings=study.save_embeddings or study.ensembles,
+        ensembles=study.ensembles,
+    )
     if study.search is None:
-        return Work(cells)
+        return work
     refuse_doubles(cells)
     found = {
         (protocol.name, method.name): tuned_of(study, method, protocol, registry, smoke=smoke)
         for protocol in protocols
         for method in study.methods
     }
-    return Work(
-        tuple(cell for cell in cells if found[cell.protocol.name, cell.method] is None),
-        tuple(tuned for tuned in found.values() if tuned is not None),
-        tuple(dict.fromkeys(method for (_, method), tuned in found.items() if tuned is None)),
+    return replace(
+        work,
+        cells=tuple(cell for cell in cells if found[cell.protocol.name, cell.method] is None),
+        tuned=tuple(tuned for tuned in found.values() if tuned is not None),
+        untuned=tuple(
+            dict.fromkeys(method for (_, method), tuned in found.items() if tuned is None)
+        ),
     )
 
 

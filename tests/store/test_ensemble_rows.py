@@ -162,3 +162,12 @@ def test_the_newest_of_two_counts_whatever_the_order_of_writing(store: Store, ru
     found = query(store, "SELECT value FROM ensembles WHERE kind = 'concatenated'").rows
 
     assert found == ((0.9,),)
+
+
+def test_the_question_in_the_docs_has_an_answer(store: Store, runs: list[RunRow]):
+    page = (Path(__file__).parents[2] / "docs" / "studies.md").read_text()
+    section = page.partition("## The Reality Check, whole")[2]
+    sql = section.partition("```sql\n")[2].partition("```")[0]
+    write_ensemble(store, [toy_ensemble(runs, 0.75)])
+
+    assert query(store, sql).rows == (("toy", "alpha", "map_at_r", 1, 0.375, 0.75, 0.375),)
