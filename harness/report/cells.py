@@ -1,15 +1,22 @@
-"""Runs that may be compared: of one protocol and data, honest, one for each fold and seed."""
+"""Runs that may be compared: of one protocol and data, honest, one for each fold and seed.
+
+Shapes: M methods, S seeds, F folds.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import NamedTuple
 
-from harness.report.outcomes import Outcome, outcomes
-from harness.report.statistics import Cell
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from harness.report.outcomes import Kind, Outcomes, check_protocol, outcomes, unknown_metric
 from harness.store.writer import Store
 
 
@@ -45,7 +52,7 @@ class Gathered:
         group: Protocol, data and metric.
         metric_version: Of the metric's definition; None without a value.
         higher_is_better: Which way the metric improves.
-        outcomes: By method, best effort at each fold and seed, failures included.
+        outcomes: By method, best effort at each seed and fold, in that order, failures included.
         excluded: Runs left out, by reason.
         newest: When the last of its runs ended, UTC.
     """
@@ -53,7 +60,7 @@ class Gathered:
     group: Group
     metric_version: int | None
     higher_is_better: bool
-    outcomes: Mapping[str, tuple[Outcome, ...]]
+    outcomes: Mapping[str, Outcomes]
     excluded: Mapping[str, int]
     newest: datetime
 
@@ -78,101 +85,104 @@ def gather(
     Raises:
         HarnessError: There is no run, or no such protocol or metric.
     """
-    groups: dict[Group, list[Outcome]] = {}
-    for outcome in outcomes(store, protocol=protocol, metric=metric):
-        groups.setdefault(_group(outcome), []).append(outcome)
+    groups: dict[Group, dict[Kind, Outcomes]] = {}
+    found = outcomes(store, metric=metric, deviations=include_deviations, smoke=include_smoke)
+    for kind, runs in found.items():
+        if protocol is None or _is_called(kind, protocol):
+            groups.setdefault(_group(kind), {})[kind] = runs
+    if protocol is not None and not groups:
+        check_protocol(protocol, sorted({kind.protocol for kind in found}))
+    if metric is not None and not any(
+        k.metric_version for kinds in groups.values() for k in kinds
+    ):
+        raise unknown_metric(store, metric)
     _adopt_unread(groups)
-    found = [
-        _gathered(group, members, deviations=include_deviations, smoke=include_smoke)
-        for group, members in groups.items()
-    ]
-    return tuple(sorted(found, key=lambda each: each.newest, reverse=True))
+    boards = [_gathered(group, kinds) for group, kinds in groups.items()]
+    return tuple(sorted(boards, key=lambda each: each.newest, reverse=True))
 
 
-def values(members: Iterable[Outcome]) -> list[Cell]:
-    """Return the values of the runs that ended well."""
-    return [Cell(o.seed, o.fold, o.value) for o in members if o.value is not None]
+def seed_means(runs: Outcomes, column: str = "value") -> list[float]:
+    """Average the folds of each seed that has a value, in the order of the seeds.
 
-
-def _group(outcome: Outcome) -> Group:
-    return Group(
-        outcome.protocol,
-        outcome.protocol_version,
-        outcome.protocol_digest,
-        outcome.data_digest,
-        outcome.dataset,
-        outcome.metric,
+    Folds share training images, so they are not repeats: only seeds are.
+    """
+    values = runs.numbers(column)
+    there = ~np.isnan(values)
+    _, seed_index, num_folds = np.unique(
+        runs.numbers("seed")[there], return_inverse=True, return_counts=True
     )
+    return (np.bincount(seed_index, weights=values[there]) / num_folds).tolist()
 
 
-def _adopt_unread(groups: dict[Group, list[Outcome]]) -> None:
+def aligned(methods: Sequence[Outcomes]) -> NDArray[np.float64]:
+    """Return the values of methods by seed and fold as (M, S, F), NaN where there is none."""
+    seeds = np.unique(np.concatenate([runs.numbers("seed") for runs in methods]))
+    folds = np.unique(np.concatenate([runs.numbers("fold") for runs in methods]))
+    values = np.full((len(methods), len(seeds), len(folds)), np.nan)
+    for table, runs in zip(values, methods, strict=True):
+        seed_index = np.searchsorted(seeds, runs.numbers("seed"))
+        fold_index = np.searchsorted(folds, runs.numbers("fold"))
+        table[seed_index, fold_index] = runs.numbers("value")
+    return values
+
+
+def _is_called(kind: Kind, name: str) -> bool:
+    return kind.protocol == name or kind.protocol_digest.startswith(name)
+
+
+def _group(kind: Kind) -> Group:
+    return Group(*(getattr(kind, name) for name in Group._fields))
+
+
+def _adopt_unread(groups: dict[Group, dict[Kind, Outcomes]]) -> None:
     """Move runs that failed before their data was read to the newest board they fit."""
     for group in [group for group in groups if group.data_digest is None]:
         fitting = [g for g in groups if g.data_digest and g._replace(data_digest=None) == group]
         if fitting:
             newest = max(fitting, key=lambda fit: _newest(groups[fit]))
-            groups[newest] += groups.pop(group)
+            groups[newest] |= groups.pop(group)
 
 
-def _newest(members: Iterable[Outcome]) -> datetime:
-    return max(outcome.ended_at for outcome in members)
+def _newest(kinds: Mapping[Kind, Outcomes]) -> datetime:
+    newest = pc.max  # pyright: ignore[reportAttributeAccessIssue] - made when imported
+    return max(newest(runs.table["ended_at"]).as_py() for runs in kinds.values())
 
 
-def _gathered(
-    group: Group, members: Sequence[Outcome], *, deviations: bool, smoke: bool
-) -> Gathered:
-    versions = [o.metric_version for o in members if o.metric_version is not None]
-    version = max(versions, default=None)
+def _gathered(group: Group, kinds: Mapping[Kind, Outcomes]) -> Gathered:
+    version = max((k.metric_version for k in kinds if k.metric_version is not None), default=None)
     excluded: Counter[str] = Counter()
-    kept: list[Outcome] = []
-    for outcome in members:
-        reason = _why_excluded(outcome, version, deviations=deviations, smoke=smoke)
+    kept: dict[str, list[pa.Table]] = {}
+    for kind, runs in kinds.items():
+        reason = kind.reason
+        if not reason and kind.metric_version not in (None, version):
+            reason = "older definition of the metric"
         if reason:
-            excluded[reason] += 1
+            excluded[reason] += len(runs)
         else:
-            kept.append(_labelled(outcome))
-    cells = _newest_of_each_cell(kept)
-    excluded["replaced by a newer run of the same method, fold and seed"] += len(kept) - len(cells)
-    methods: dict[str, tuple[Outcome, ...]] = {}
-    for cell in sorted(cells, key=lambda o: (o.method, o.seed, o.fold)):
-        methods[cell.method] = (*methods.get(cell.method, ()), cell)
+            kept.setdefault(kind.method, []).append(runs.table)
+    everything = {method: Outcomes(pa.concat_tables(kept[method])) for method in sorted(kept)}
+    methods = {method: _newest_of_each_cell(runs) for method, runs in everything.items()}
+    excluded["replaced by a newer run of the same method, fold and seed"] = sum(
+        len(runs) - len(methods[method]) for method, runs in everything.items()
+    )
+    stand = {kind for kind in kinds if not kind.reason and kind.metric_version == version}
     return Gathered(
         group,
         metric_version=version,
-        higher_is_better=all(cell.higher_is_better is not False for cell in cells),
+        higher_is_better=all(kind.higher_is_better is not False for kind in stand),
         outcomes=methods,
         excluded={reason: count for reason, count in sorted(excluded.items()) if count},
-        newest=_newest(members),
+        newest=_newest(kinds),
     )
 
 
-def _why_excluded(
-    outcome: Outcome, metric_version: int | None, *, deviations: bool, smoke: bool
-) -> str:
-    """Return why a run must not stand on a board; empty if it may."""
-    if outcome.trial is not None:
-        return "trials of a search"
-    if outcome.smoke:
-        return "" if smoke else "rehearsals (--smoke)"
-    if outcome.deviates:
-        return "" if deviations else "deviations from the protocol"
-    if outcome.metric_version not in (None, metric_version):
-        return "older definition of the metric"
-    if outcome.status == "ok" and not outcome.leaderboard_eligible:
-        return "not eligible"
-    return ""
-
-
-def _labelled(outcome: Outcome) -> Outcome:
-    """Return the run under a name that keeps it apart from honest ones of its method."""
-    marks = ["smoke"] * outcome.smoke + ["deviates"] * outcome.deviates
-    return replace(outcome, method=" ".join([outcome.method, *(f"[{mark}]" for mark in marks)]))
-
-
-def _newest_of_each_cell(members: Iterable[Outcome]) -> list[Outcome]:
-    """Return one run per method, fold and seed: success before failure, newer before older.
+def _newest_of_each_cell(runs: Outcomes) -> Outcomes:
+    """Return one run per seed and fold: success before failure, newer before older.
 
     Two can differ in the version of a plugin, for one; averaging them would mix methods.
     """
-    in_order = sorted(members, key=lambda o: (o.status == "ok", o.ended_at, o.run_key))
-    return list({(o.method, o.fold, o.seed): o for o in in_order}.values())
+    seeds, folds, ended = (runs.numbers(name) for name in ("seed", "fold", "ended"))
+    order = np.lexsort((np.array(runs.texts("run_key")), ended, runs.numbers("ok"), folds, seeds))
+    seeds, folds = seeds[order], folds[order]
+    last = np.append((seeds[1:] != seeds[:-1]) | (folds[1:] != folds[:-1]), [True])
+    return runs.of(order[last])

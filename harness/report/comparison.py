@@ -16,12 +16,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harness.errors import HarnessError, did_you_mean
-from harness.report.cells import Gathered, Group, gather, values
+from harness.report.cells import Gathered, Group, gather
 from harness.report.crossed import Scores, crossed_bootstrap, sums
-from harness.report.outcomes import Outcome
+from harness.report.outcomes import Outcomes
 from harness.report.pairs import Difference, paired_differences
 from harness.report.ranks import ALPHA
-from harness.report.statistics import Interval, seed_means
+from harness.report.statistics import Cell, Interval, seed_means
 from harness.store.database import connect
 from harness.store.writer import Store
 
@@ -96,6 +96,11 @@ class Comparison:
         return self.first if (self.difference.mean > 0) == self.higher_is_better else self.second
 
 
+class _Run(NamedTuple):
+    attempt_id: str
+    cell: Cell
+
+
 def compare(
     store: Store,
     first: str,
@@ -129,7 +134,7 @@ def compare(
             hint="run both with equal --seeds and --folds",
         )
     pairs = [(mine[key], theirs[key]) for key in shared]
-    cells = {index: values([pair[index] for pair in pairs]) for index in (0, 1)}
+    cells = {index: [pair[index].cell for pair in pairs] for index in (0, 1)}
     difference = paired_differences({"first": cells[0], "second": cells[1]})["first", "second"]
     return Comparison(
         gathered.group,
@@ -161,8 +166,15 @@ def _shared_board(boards: Sequence[Gathered], first: str, second: str) -> Gather
     return both[0]
 
 
-def _by_cell(outcomes: Sequence[Outcome]) -> dict[tuple[int, int], Outcome]:
-    return {(o.seed, o.fold): o for o in outcomes if o.value is not None}
+def _by_cell(runs: Outcomes) -> dict[tuple[int, int], _Run]:
+    attempts, values = runs.texts("attempt_id"), runs.numbers("value")
+    return {
+        (int(seed), int(fold)): _Run(attempt, Cell(int(seed), int(fold), float(value)))
+        for attempt, seed, fold, value in zip(
+            attempts, runs.numbers("seed"), runs.numbers("fold"), values, strict=True
+        )
+        if not np.isnan(value)
+    }
 
 
 # --- queries --------------------------------------------------------------------------------
@@ -177,7 +189,7 @@ class _Rows(NamedTuple):
 
 
 def _queries(
-    store: Store, pairs: Sequence[tuple[Outcome, Outcome]], metric: str, num_extreme: int
+    store: Store, pairs: Sequence[tuple[_Run, _Run]], metric: str, num_extreme: int
 ) -> Queries | None:
     value = _value_of_query(metric)
     rows = _differences(store, pairs, value) if value else None
@@ -204,12 +216,11 @@ def _value_of_query(metric: str) -> str | None:
     return _OF_QUERY.get(metric)
 
 
-def _differences(
-    store: Store, pairs: Sequence[tuple[Outcome, Outcome]], value: str
-) -> _Rows | None:
+def _differences(store: Store, pairs: Sequence[tuple[_Run, _Run]], value: str) -> _Rows | None:
     """Return first minus second, for queries that every seed has; folds of a seed averaged."""
+    all_seeds = len({one.cell.seed for one, _ in pairs})
     runs = ", ".join(
-        f"({one.seed}, '{one.attempt_id}', '{other.attempt_id}')" for one, other in pairs
+        f"({one.cell.seed}, '{one.attempt_id}', '{other.attempt_id}')" for one, other in pairs
     )
     statement = f"""
         WITH pairs AS (SELECT * FROM (VALUES {runs}) AS runs(seed, one, other)),
@@ -221,7 +232,7 @@ def _differences(
         FROM pairs JOIN answers AS a ON a.attempt_id = one
             JOIN answers AS b ON b.attempt_id = other AND b.sample_id = a.sample_id
         GROUP BY seed, a.sample_id
-        QUALIFY count(*) OVER (PARTITION BY a.sample_id) = {len({one.seed for one, _ in pairs})}
+        QUALIFY count(*) OVER (PARTITION BY a.sample_id) = {all_seeds}
         ORDER BY seed, a.sample_id
     """  # noqa: S608 - numbers and ids of the store itself
     with connect(store) as database:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from statistics import mean
+from statistics import fmean
 
-from harness.report.cells import Gathered, Group, gather, values
-from harness.report.outcomes import Outcome
-from harness.report.pairs import paired_differences
+import numpy as np
+
+from harness.report.cells import Gathered, Group, aligned, gather, seed_means
+from harness.report.outcomes import Outcomes
+from harness.report.pairs import differences
 from harness.report.published_beside import beside
 from harness.report.ranks import ALPHA, Place, adjusted, places
-from harness.report.statistics import Cell, Interval, seed_means, student_interval
+from harness.report.statistics import Interval, student_interval
 from harness.store.published import Published
 from harness.store.writer import Store
 
@@ -169,80 +170,70 @@ def _board(gathered: Gathered) -> Board:
 
 def _rows(gathered: Gathered) -> tuple[Row, ...]:
     """Summarise each method; best mean first, those without a value last."""
-    folds = {cell.fold for members in gathered.outcomes.values() for cell in members}
-    cells = {method: values(members) for method, members in gathered.outcomes.items()}
-    means = {method: mean(seed_means(of)) for method, of in cells.items() if of}
+    seeds = {method: seed_means(runs) for method, runs in gathered.outcomes.items()}
+    means = {method: fmean(of) for method, of in seeds.items() if of}
     sign = -1 if gathered.higher_is_better else 1
     ordered = sorted(means, key=lambda method: sign * means[method])
-    better = _better({method: cells[method] for method in ordered}, sign=sign)
-    place = places(ordered, better)
+    place = places(ordered, _better(gathered, ordered, sign=sign))
     last = [method for method in gathered.outcomes if method not in means]
+    folds = {fold for runs in gathered.outcomes.values() for fold in set(runs.numbers("fold"))}
     return tuple(
         _row(method, gathered, num_folds=len(folds), place=place.get(method))
         for method in (*ordered, *last)
     )
 
 
-def _better(cells: Mapping[str, Sequence[Cell]], *, sign: int) -> list[tuple[str, str]]:
+def _better(gathered: Gathered, ordered: Sequence[str], *, sign: int) -> list[tuple[str, str]]:
     """Return the pairs that are told apart at 5% after Holm's correction, the better one first."""
-    differences = paired_differences(cells)
+    if not ordered:
+        return []
+    found = differences(ordered, aligned([gathered.outcomes[method] for method in ordered]))
     return [
-        (first, second) if sign * differences[first, second].mean < 0 else (second, first)
-        for (first, second), p_value in adjusted(differences).items()
+        (first, second) if sign * found[first, second].mean < 0 else (second, first)
+        for (first, second), p_value in adjusted(found).items()
         if p_value < ALPHA
     ]
 
 
 def _row(method: str, gathered: Gathered, *, num_folds: int, place: Place | None) -> Row:
-    members = gathered.outcomes[method]
-    cells = values(members)
-    seeds = seed_means(cells)
-    folds_of_seed = Counter(cell.seed for cell in cells)
+    runs = gathered.outcomes[method]
+    ok = runs.of(~np.isnan(runs.numbers("value")))
+    seeds = seed_means(ok)
+    _, folds_of_seed = np.unique(ok.numbers("seed"), return_counts=True)
     return Row(
         place=place,
         method=method,
-        mean=mean(seeds) if seeds else None,
+        mean=_mean(seeds),
         interval=student_interval(seeds),
         num_seeds=len(seeds),
-        num_folds=min(folds_of_seed.values(), default=0),
-        untrained=_mean_of_seeds(members, [o.untrained for o in members]),
-        oracle=_mean_of_seeds(members, [o.oracle for o in members]),
-        num_ok=len(cells),
-        num_failed=len(members) - len(cells),
-        num_missing=len({o.seed for o in members}) * num_folds - len(members),
-        cost=_cost([o for o in members if o.value is not None]),
-        published=beside(gathered.group, members[0]),
+        num_folds=int(folds_of_seed.min(initial=num_folds)) if seeds else 0,
+        untrained=_mean(seed_means(runs, "untrained")),
+        oracle=_mean(seed_means(runs, "oracle")),
+        num_ok=len(ok),
+        num_failed=len(runs) - len(ok),
+        num_missing=len(set(runs.numbers("seed"))) * num_folds - len(runs),
+        cost=_cost(ok),
+        published=beside(gathered.group, runs),
     )
 
 
-def _cost(members: Sequence[Outcome]) -> Cost:
-    spent = [
-        o.train_seconds + (o.eval_seconds or 0) for o in members if o.train_seconds is not None
-    ]
+def _cost(runs: Outcomes) -> Cost:
+    def known(column: str) -> list[float]:
+        values = runs.numbers(column)
+        return values[~np.isnan(values)].tolist()
+
+    spent = runs.numbers("train_seconds") + np.nan_to_num(runs.numbers("eval_seconds"))
+    trials = known("num_trials")
     return Cost(
-        device="+".join(sorted({o.device for o in members})),
-        seconds=mean(spent) if spent else None,
-        wall_seconds=mean([o.wall_seconds for o in members]) if members else None,
-        images_per_second=_mean_known(o.images_per_second for o in members),
-        peak_memory_mib=max(
-            (o.peak_memory_mib for o in members if o.peak_memory_mib is not None), default=None
-        ),
-        trials=max((o.num_trials for o in members if o.num_trials is not None), default=None),
-        search_seconds=max(
-            (o.search_seconds for o in members if o.search_seconds is not None), default=None
-        ),
+        device="+".join(sorted(set(runs.texts("device")))),
+        seconds=_mean(spent[~np.isnan(spent)].tolist()),
+        wall_seconds=_mean(known("wall_seconds")),
+        images_per_second=_mean(known("images_per_second")),
+        peak_memory_mib=max(known("peak_memory_mib"), default=None),
+        trials=int(max(trials)) if trials else None,
+        search_seconds=max(known("search_seconds"), default=None),
     )
 
 
-def _mean_known(found: Iterable[float | None]) -> float | None:
-    known = [value for value in found if value is not None]
-    return mean(known) if known else None
-
-
-def _mean_of_seeds(members: Sequence[Outcome], values: Sequence[float | None]) -> float | None:
-    cells = [
-        Cell(o.seed, o.fold, value)
-        for o, value in zip(members, values, strict=True)
-        if value is not None
-    ]
-    return mean(seed_means(cells)) if cells else None
+def _mean(values: Sequence[float]) -> float | None:
+    return fmean(values) if values else None

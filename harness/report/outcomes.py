@@ -1,133 +1,153 @@
-"""What became of each run, with its value of one metric: the raw material of a leaderboard."""
+"""What became of each run, with its value of one metric: the raw material of a leaderboard.
+
+All that looks at single runs is SQL: a store may hold a hundred thousand of them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from harness.errors import HarnessError, did_you_mean
-from harness.store.database import query
+from harness.store.database import arrow, query
 from harness.store.writer import Store
 
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """One run: its first success, or its last failure.
-
-    Attributes:
-        metric: Name; `metric_version`, `higher_is_better` and the values are of this one.
-        value: Of the selected epoch on the test part; None where there is none.
-        untrained: Before any training.
-        oracle: At the best test epoch, if more than one was tested.
-        trial: Number of a trial of a search; None for every other run.
-        num_trials: Trials that a tuned method's values were picked from.
-        search_seconds: That these trials took.
-        ended_at: UTC.
-    """
-
-    attempt_id: str
-    run_key: str
-    protocol: str
-    protocol_version: int
-    protocol_digest: str
-    data_digest: str | None
-    dataset: str
-    method: str
-    loss: str
-    miner: str | None
-    backbone: str
-    fold: int
-    seed: int
-    status: str
-    smoke: bool
-    deviates: bool
-    leaderboard_eligible: bool
-    trial: int | None
-    num_trials: int | None
-    search_seconds: float | None
-    device: str
-    wall_seconds: float
-    train_seconds: float | None
-    eval_seconds: float | None
-    images_per_second: float | None
-    peak_memory_mib: float | None
-    ended_at: datetime
-    metric: str
-    metric_version: int | None
-    higher_is_better: bool | None
-    value: float | None
-    untrained: float | None
-    oracle: float | None
-
-
+# Of each run its first success, or its last failure, with its values.
 _OUTCOMES = """
-    WITH scores AS (
-        SELECT attempt_id, name, any_value(version) AS metric_version,
-            any_value(higher_is_better) AS higher_is_better,
-            max(value) FILTER (selected) AS value,
-            max(value) FILTER (epoch = 0) AS untrained,
-            count(*) FILTER (epoch > 0) AS num_tested,
-            max(value) FILTER (epoch > 0) AS largest,
-            min(value) FILTER (epoch > 0) AS smallest
-        FROM all_metrics WHERE part = 'test' GROUP BY attempt_id, name
-    ), costs AS (
-        SELECT search, sum(wall_seconds ORDER BY attempt_id) AS seconds
-        FROM attempts WHERE trial IS NOT NULL GROUP BY search
-    ), outcomes AS (
+    WITH tried AS (
         SELECT *, coalesce({metric}, headline_metric) AS metric FROM attempts
         QUALIFY row_number() OVER (
             PARTITION BY run_key
             ORDER BY status <> 'ok', if(status = 'ok', ended_at, NULL), ended_at DESC, attempt_id
         ) = 1
+    ), found AS (
+        SELECT attempt_id, name AS metric, any_value(version) AS metric_version,
+            any_value(higher_is_better) AS higher_is_better,
+            max(value) FILTER (selected) AS value,
+            max(value) FILTER (epoch = 0) AS untrained,
+            count(*) FILTER (epoch > 0) AS num_tested,
+            max(value) FILTER (epoch > 0) AS largest, min(value) FILTER (epoch > 0) AS smallest
+        FROM all_metrics WHERE part = 'test' AND name IN (SELECT DISTINCT metric FROM tried)
+        GROUP BY attempt_id, name
+    ), costs AS (
+        SELECT search, sum(wall_seconds ORDER BY attempt_id) AS search_seconds
+        FROM attempts WHERE trial IS NOT NULL GROUP BY search
     )
-    SELECT outcomes.attempt_id, run_key, protocol, protocol_version, protocol_digest, data_digest,
-        dataset, method, loss, miner, backbone, fold, seed, status, smoke, len(deviations) > 0,
-        leaderboard_eligible, trial, num_trials,
-        if(trial IS NULL, costs.seconds, NULL), device, wall_seconds, train_seconds, eval_seconds,
-        images_per_second, peak_memory_mib, ended_at, metric, metric_version, higher_is_better,
-        value, untrained,
-        if(num_tested > 1, if(higher_is_better, largest, smallest), NULL)
-    FROM outcomes LEFT JOIN scores
-        ON outcomes.attempt_id = scores.attempt_id AND outcomes.metric = scores.name
-    LEFT JOIN costs ON outcomes.search = costs.search
-    ORDER BY ended_at, run_key
+    SELECT protocol, protocol_version, protocol_digest, data_digest, dataset, tried.metric,
+        metric_version, higher_is_better,
+        concat(method, if(smoke, ' [smoke]', ''), if(len(deviations) > 0, ' [deviates]', ''))
+            AS method,
+        CASE WHEN trial IS NOT NULL THEN 'trials of a search'
+            WHEN smoke THEN {smoke}
+            WHEN len(deviations) > 0 THEN {deviations}
+            WHEN status = 'ok' AND NOT leaderboard_eligible THEN 'not eligible'
+            ELSE '' END AS reason,
+        loss, miner, backbone, attempt_id, run_key, ended_at, device,
+        seed, fold, status = 'ok' AS ok, epoch_us(ended_at) AS ended, value, untrained,
+        if(num_tested > 1, if(higher_is_better, largest, smallest), NULL) AS oracle,
+        wall_seconds, train_seconds, eval_seconds, images_per_second, peak_memory_mib,
+        num_trials, search_seconds
+    FROM tried LEFT JOIN found USING (attempt_id, metric) LEFT JOIN costs USING (search)
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Outcomes:
+    """Runs of one method, in columns.
+
+    Attributes:
+        table: One row for each run.
+    """
+
+    table: pa.Table
+
+    def __len__(self) -> int:
+        """Return the number of runs."""
+        return self.table.num_rows
+
+    def numbers(self, column: str) -> NDArray[np.float64]:
+        """Return a column, NaN where nothing was measured."""
+        return self.table[column].cast(pa.float64()).to_numpy(zero_copy_only=False)
+
+    def texts(self, column: str) -> list[str]:
+        """Return a column of text."""
+        return self.table[column].to_pylist()
+
+    def text(self, column: str) -> str | None:
+        """Return what all runs have in common."""
+        smallest = pc.min  # pyright: ignore[reportAttributeAccessIssue] - made when imported
+        return smallest(self.table[column]).as_py()
+
+    def of(self, chosen: NDArray[Any]) -> Outcomes:
+        """Return some of the runs: a mask, or indices."""
+        return Outcomes(self.table.take(pa.array(np.arange(len(self))[chosen])))
+
+
+class Kind(NamedTuple):
+    """What runs have in common that are counted together.
+
+    Attributes:
+        metric_version: None without a value.
+        higher_is_better: The same.
+        method: With marks where runs are not what the name alone promises.
+        reason: Why they must not stand on a board; empty if they may.
+    """
+
+    protocol: str
+    protocol_version: int
+    protocol_digest: str
+    data_digest: str | None
+    dataset: str
+    metric: str
+    metric_version: int | None
+    higher_is_better: bool | None
+    method: str
+    reason: str
+
+
 def outcomes(
-    store: Store, *, protocol: str | None = None, metric: str | None = None
-) -> tuple[Outcome, ...]:
-    """Return what became of each run, in the order in which they ended.
+    store: Store, *, metric: str | None = None, deviations: bool = False, smoke: bool = False
+) -> dict[Kind, Outcomes]:
+    """Return what became of each run, by what runs have in common.
 
     Args:
         store: To read.
-        protocol: Name, or the beginning of a digest; None takes every protocol.
         metric: Whose values to return; None takes the first of each protocol.
+        deviations: Runs that break their protocol may stand on a board.
+        smoke: Rehearsals may.
 
     Raises:
-        HarnessError: There is no run, or no such protocol or metric.
+        HarnessError: There is no run.
     """
-    rows: tuple[tuple[Any, ...], ...] = query(store, _OUTCOMES.format(metric=literal(metric))).rows
-    found = [Outcome(*row) for row in rows]
-    if not found:
-        raise HarnessError(f"no runs in {store.root}", hint="harness run PROTOCOL --plugin NAME")
-    chosen = tuple(
-        outcome
-        for outcome in found
-        if protocol is None
-        or outcome.protocol == protocol
-        or outcome.protocol_digest.startswith(protocol)
+    statement = _OUTCOMES.format(
+        metric=literal(metric),
+        smoke=literal("" if smoke else "rehearsals (--smoke)"),
+        deviations=literal("" if deviations else "deviations from the protocol"),
     )
-    if protocol is not None and not chosen:
-        check_protocol(protocol, sorted({outcome.protocol for outcome in found}))
-    if metric is not None and all(outcome.metric_version is None for outcome in chosen):
-        known = query(store, "SELECT DISTINCT name FROM all_metrics WHERE part = 'test'").rows
-        names = sorted(str(name) for (name,) in known)
-        hint = did_you_mean(metric, names) or f"measured were {', '.join(names) or 'none'}"
-        raise HarnessError(f"no run has metric {metric!r}", hint=hint)
-    return chosen
+    found = arrow(store, statement).combine_chunks()
+    if not found.num_rows:
+        raise HarnessError(f"no runs in {store.root}", hint="harness run PROTOCOL --plugin NAME")
+    numbered = found.append_column("row", pa.array(np.arange(found.num_rows)))
+    kinds = numbered.group_by(list(Kind._fields), use_threads=False).aggregate([("row", "list")])
+    rows = kinds["row_list"].to_pylist()
+    columns = (kinds[name].to_pylist() for name in Kind._fields)
+    keys = [Kind(*values) for values in zip(*columns, strict=True)]
+    runs = found.drop_columns(list(Kind._fields))
+    return {key: Outcomes(runs.take(pa.array(of))) for key, of in zip(keys, rows, strict=True)}
+
+
+def unknown_metric(store: Store, metric: str) -> HarnessError:
+    """Return an error that suggests what was meant."""
+    known = query(store, "SELECT DISTINCT name FROM all_metrics WHERE part = 'test'").rows
+    names = sorted(str(name) for (name,) in known)
+    hint = did_you_mean(metric, names) or f"measured were {', '.join(names) or 'none'}"
+    return HarnessError(f"no run has metric {metric!r}", hint=hint)
 
 
 def check_protocol(name: str, known: Sequence[str]) -> None:

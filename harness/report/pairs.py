@@ -59,8 +59,19 @@ def paired_differences(
     Returns:
         By (first, second) in the order given; pairs of methods without a shared run are not in it.
     """
-    methods = list(cells)
-    values = _aligned(list(cells.values()))
+    return differences(list(cells), _aligned(list(cells.values())), confidence=confidence)
+
+
+def differences(
+    methods: Sequence[str], values: NDArray[np.float64], *, confidence: float = CONFIDENCE
+) -> dict[tuple[str, str], Difference]:
+    """Compare each method with each later one, as `paired_differences` does.
+
+    Args:
+        methods: M names.
+        values: (M, S, F), NaN where a method has no run.
+        confidence: Of the intervals.
+    """
     found: dict[tuple[str, str], Difference] = {}
     for index, method in enumerate(methods[:-1]):
         summary = _summary(values[index] - values[index + 1 :])

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from concurrent.futures import TimeoutError as OutOfTimeError
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 import duckdb
+import pyarrow as pa
 
 from harness.errors import HarnessError
 from harness.store.inference import STUDENT_P
@@ -29,6 +31,9 @@ from harness.store.views import (
 from harness.store.writer import Store
 
 logger = logging.getLogger(__name__)
+
+Database = duckdb.DuckDBPyConnection
+T = TypeVar("T")
 
 MOST_ROWS = 1_000_000
 MOST_SECONDS = 600.0
@@ -81,15 +86,29 @@ def query(
     Raises:
         HarnessError: The statement does something else, is wrong, too long or too slow.
     """
+    return _answer(store, sql, partial(_fetch, sql=sql, most_rows=most_rows), seconds=seconds)
+
+
+def arrow(store: Store, sql: str, *, seconds: float = MOST_SECONDS) -> pa.Table:
+    """Return the answer to one SELECT over the views by column, which suits many rows.
+
+    Raises:
+        HarnessError: The statement does something else, is wrong or too slow.
+    """
+    return _answer(store, sql, lambda db: db.sql(sql).to_arrow_table(), seconds=seconds)
+
+
+def _answer(store: Store, sql: str, fetch: Callable[[Database], T], *, seconds: float) -> T:
+    """Check a statement and fetch its answer; again where files moved or cannot be read."""
     with _empty() as parser:
         views = views_behind(check_selects(sql, parser=parser))
     tables = [SOURCES[view] for view in views if view in SOURCES]
-    limits = partial(_run, views=views, sql=sql, most_rows=most_rows, seconds=seconds)
+    ask = partial(_run, views=views, fetch=fetch, seconds=seconds)
     tried: Inventory | None = None
     while True:
         inventory = take_inventory(store, tables)
         try:
-            return limits(inventory)
+            return ask(inventory)
         except duckdb.Error as error:
             if isinstance(error, _USERS_ERRORS):
                 raise readable(error) from error
@@ -98,7 +117,7 @@ def query(
                 continue  # merged since the listing; every row is elsewhere
             if (sound := _without_unreadable(inventory)) is None:
                 raise readable(error) from error
-            return limits(sound)
+            return ask(sound)
 
 
 def describe_views(store: Store) -> Table:
@@ -210,14 +229,13 @@ def _run(
     inventory: Inventory,
     *,
     views: Collection[str],
-    sql: str,
-    most_rows: int,
+    fetch: Callable[[Database], T],
     seconds: float,
-) -> Table:
+) -> T:
     """Answer in a thread, because DuckDB does not notice Ctrl-C in the main one."""
 
-    def answer() -> Table:
-        return _fetch(_filled(database, inventory, views), sql, most_rows)
+    def answer() -> T:
+        return fetch(_filled(database, inventory, views))
 
     with _empty() as database, ThreadPoolExecutor(max_workers=1) as pool:
         future = pool.submit(answer)
@@ -231,14 +249,14 @@ def _run(
             raise
 
 
-def _interrupt(database: duckdb.DuckDBPyConnection, future: Future[Table]) -> None:
+def _interrupt(database: duckdb.DuckDBPyConnection, future: Future[Any]) -> None:
     """End the thread; again and again, for between two statements DuckDB forgets the first."""
     while not future.done():
         database.interrupt()
         wait([future], timeout=0.05)
 
 
-def _fetch(database: duckdb.DuckDBPyConnection, sql: str, most_rows: int) -> Table:
+def _fetch(database: Database, *, sql: str, most_rows: int) -> Table:
     result = database.execute(sql)
     columns = tuple(str(column[0]) for column in result.description or ())
     rows = result.fetchmany(most_rows + 1)

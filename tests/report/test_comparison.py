@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from harness.errors import HarnessError
-from harness.report.comparison import _differences, _value_of_query, compare
+from harness.report.cells import gather
+from harness.report.comparison import _by_cell, _differences, _value_of_query, compare
 from harness.report.comparison_text import render_comparison
-from harness.report.outcomes import outcomes
 from harness.report.tables import STYLES
 from harness.store.database import query
 from harness.store.schema import TABLES
@@ -121,14 +121,11 @@ def test_recall_is_compared_by_the_rank_of_the_first_hit(store: Store, studied):
 
 
 def _query_values(store: Store, metric: str) -> list[float]:
-    pairs = [
-        tuple(o for o in outcomes(store) if o.seed == seed and o.method in ("alpha", "beta"))
-        for seed in range(4)
-    ]
-    pairs = [tuple(sorted(pair, key=lambda o: o.method)) for pair in pairs]
+    (board,) = gather(store)
+    runs = [_by_cell(board.outcomes[method]) for method in ("alpha", "beta")]
     value = _value_of_query(metric)
     assert value is not None
-    rows = _differences(store, pairs, value)
+    rows = _differences(store, [(runs[0][seed, 0], runs[1][seed, 0]) for seed in range(4)], value)
     assert rows is not None
     return rows.scores.mean(axis=0).tolist()
 
