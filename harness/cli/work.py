@@ -201,7 +201,9 @@ class WorkOutcome:
 
     def _next(self, work: Work, tally: Tally) -> str:
         store = "" if str(self.store) == "runs" else f" --store {self.store}"
-        failed = [event.cell for event in self.failed if not event.cell.is_trial]
+        failed = [event.cell for event in self.failed]
+        if not tally.missing:  # some trial of each method has a value, so those that failed may
+            failed = [cell for cell in failed if not cell.is_trial]
         if failed:
             return f"harness log {failed[0].run.key}{store}"
         protocols = [each.protocol.name for each in (*work.cells, *work.tuned)]

@@ -45,6 +45,19 @@ def cells_of(
     Raises:
         HarnessError: A method does not fit a protocol, or two methods are one.
     """
+    cells = all_cells(study, registry, protocols, smoke=smoke)
+    refuse_doubles(cells)
+    return cells
+
+
+def all_cells(
+    study: Study, registry: Registry, protocols: Iterable[Protocol], *, smoke: bool = False
+) -> tuple[Cell, ...]:
+    """Return the same, whether or not two methods are one.
+
+    Raises:
+        HarnessError: A method does not fit a protocol.
+    """
     cells: list[Cell] = []
     for protocol in protocols:
         lists = [
@@ -52,7 +65,6 @@ def cells_of(
             for method in study.methods
         ]
         cells += [cell for turn in zip(*lists, strict=True) for cell in turn]
-    refuse_doubles(cells)
     return tuple(cells)
 
 

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from harness.plan.making import repeats
 from harness.protocol import Protocol, digest
 from harness.registry import Registry
-from harness.study.cells import Cell, cells_of, refuse_doubles
+from harness.study.cells import Cell, all_cells, refuse_doubles
 from harness.study.document import Study
 from harness.study.tuning import Step, Tuned, next_step, tuned_of
 
@@ -45,6 +46,24 @@ class Work:
         """Runs, once every trial has been asked for."""
         return len(self.cells) + sum(each.num_cells for each in self.tuned)
 
+    def planned(self) -> dict[str, dict[str, frozenset[tuple[int, int]]]]:
+        """Return seed and fold of each run that counts, by protocol digest and method.
+
+        Trials are left out: they end in a method's values, not in its score.
+        """
+        found: dict[str, dict[str, set[tuple[int, int]]]] = {}
+        for cell in self.cells:
+            methods = found.setdefault(cell.run.protocol_digest, {})
+            methods.setdefault(cell.run.method, set()).add((cell.run.seed, cell.run.fold))
+        for each in self.tuned:
+            finals = repeats(each.protocol, each.request)
+            methods = found.setdefault(digest(each.protocol), {})
+            methods[each.label] = {(seed, fold) for fold, seed in finals}
+        return {
+            protocol: {method: frozenset(cells) for method, cells in methods.items()}
+            for protocol, methods in found.items()
+        }
+
     def shard(self, *, index: int, count: int) -> Work:
         """Return every `count`-th part from `index` on.
 
@@ -73,23 +92,25 @@ def work_of(
             be done as it is written.
     """
     protocols = tuple(protocols)
-    cells = cells_of(study, registry, protocols, smoke=smoke)
+    cells = all_cells(study, registry, protocols, smoke=smoke)
     work = Work(
         cells,
         save_embeddings=study.save_embeddings or study.ensembles,
         ensembles=study.ensembles,
     )
     if study.search is None:
+        refuse_doubles(cells)
         return work
-    refuse_doubles(cells)
     found = {
         (protocol.name, method.name): tuned_of(study, method, protocol, registry, smoke=smoke)
         for protocol in protocols
         for method in study.methods
     }
+    cells = tuple(cell for cell in cells if found[cell.protocol.name, cell.method] is None)
+    refuse_doubles(cells)  # tuned methods are told apart by their searches
     return replace(
         work,
-        cells=tuple(cell for cell in cells if found[cell.protocol.name, cell.method] is None),
+        cells=cells,
         tuned=tuple(tuned for tuned in found.values() if tuned is not None),
         untuned=tuple(
             dict.fromkeys(method for (_, method), tuned in found.items() if tuned is None)

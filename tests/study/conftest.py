@@ -102,3 +102,29 @@ def run(start: Start) -> Run:
         return subprocess.CompletedProcess(process.args, process.returncode, output)
 
     return go
+
+
+SEARCH = """\
+schema_version: 1
+name: small
+summary: Small.
+protocols: [tuned]
+methods:
+  - {name: fine, plugins: [unruly], space: {loss.scale: {low: 0.1, high: 10, log: true}}}
+  - {name: odd, plugins: [unruly], space: {loss.how: {choices: [fine, raise, nan, exit]}}}
+seeds: 0-1
+search: {trials: 5, seeds: 1000}
+"""
+
+
+@pytest.fixture
+def write_search(folder: Path) -> None:
+    """Write a study of two methods that are tuned, one of them by ways to fail."""
+    tuned = (
+        PROTOCOL.replace("name: tiny", "name: tuned")
+        .replace("{scheme: official}", "{scheme: official, folds: 2}")
+        .replace("batch_size: 8", "batch_size: 4")
+        .replace("{rule: last}", "{rule: best_val, metric: map_at_r}")
+    )
+    (folder / "protocols" / "tuned.yaml").write_text(tuned)
+    (folder / "studies" / "small.yaml").write_text(SEARCH)

@@ -345,3 +345,13 @@ def test_every_interval_on_a_card_can_be_searched(registry, omniglot):
             for value in dimension.extremes():
                 given = replace(request, settings=(f"{path}={value!r}",))
                 assert make_plan(omniglot, registry, given)
+
+
+def test_two_spaces_of_one_method_can_be_compared(work):
+    narrow = (
+        "  - {name: near, plugins: [contrastive], space: {loss.pos_margin: {low: 0, high: 1}}}\n"
+    )
+
+    found = work(("  - {name: held", narrow + "  - {name: held"))
+
+    assert len({tuned.search for tuned in found.tuned}) == 4
