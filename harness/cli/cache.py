@@ -27,31 +27,36 @@ def cache() -> None:
 @with_settings("data", "cache", "cache_cap")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per cache.")
 def status(*, settings: Settings, as_json: bool) -> None:
-    """List the caches, how many images they hold, and their sizes."""
+    """List the caches, how many images they hold, and their sizes.
+
+    A stale one was made by another Pillow or decoder, so no run reads it any more.
+    """
     from harness.data.caches import cache_statuses
 
     folder = cache_folder(settings)
-    header = ("cache", "dataset", "steps", "kept", "rows", "bytes")
+    header = ("cache", "dataset", "steps", "kept", "rows", "stale", "bytes")
     rows = [tuple(getattr(one, name) for name in ("name", *header[1:])) for one in
             cache_statuses(folder)]  # fmt: skip
     if as_json:
         for row in rows:
             json_line(dict(zip(header, row, strict=True)))
         return
-    columns((*header[:-1], "size"), [(*row[:-1], size_of(row[-1])) for row in rows])
+    shown = [(*row[:-2], "stale" if row[-2] else "", size_of(row[-1])) for row in rows]
+    columns((*header[:-2], "state", "size"), shown)
     total = sum(row[-1] for row in rows)
     click.echo(f"{size_of(total)} of {size_of(settings.cache_cap)} in {folder}", err=True)
 
 
 @command("clear")
 @click.argument("dataset", required=False)
+@click.option("--stale", is_flag=True, help="Only those that no run reads any more.")
 @with_settings("data", "cache")
-def clear(dataset: str | None, *, settings: Settings) -> None:
+def clear(dataset: str | None, *, settings: Settings, stale: bool) -> None:
     """Delete the caches of a data set, or all; runs that use them go on."""
     from harness.data.caches import clear_caches
 
-    gone = clear_caches(cache_folder(settings), dataset=dataset)
-    if dataset and not gone:
+    gone = clear_caches(cache_folder(settings), dataset=dataset, only_stale=stale)
+    if dataset and not gone and not stale:
         raise HarnessError(
             f"no cache of data set {dataset!r}", hint="harness data cache status lists them"
         )
@@ -79,6 +84,9 @@ def build(protocol: str, *, settings: Settings, dry_run: bool) -> None:
 
     place = CachePlace(cache_folder(settings), settings.cache_cap)
     jobs = protocol_jobs(loaded, registry, context=DataContext(settings.data), place=place)
+    if not jobs:
+        click.echo(f"data set {loaded.dataset.name!r} is in memory as a whole: nothing to cache")
+        return
     for job in jobs:
         click.echo(
             f"{job.steps}: {len(job.rows):,} images to prepare, about {size_of(job.bytes)}; "

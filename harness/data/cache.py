@@ -63,7 +63,11 @@ MEMORY = CachePlace(None, 256 * 2**20)
 
 
 class Stamp(NamedTuple):
-    """Size in bytes and time of change in nanoseconds of a source file; zeros without one."""
+    """Size in bytes and time of change in nanoseconds of a source file; zeros without one.
+
+    The time is that of the contents or of the entry, whichever is later: a file that was put in
+    place of another with its old time, as `cp -p` does, is another file.
+    """
 
     source_bytes: int
     source_time: int
@@ -77,7 +81,7 @@ class Stamp(NamedTuple):
             stat = path.stat()
         except OSError:
             return None
-        return cls(stat.st_size, stat.st_mtime_ns)
+        return cls(stat.st_size, max(stat.st_mtime_ns, stat.st_ctime_ns))
 
 
 class PixelCache:

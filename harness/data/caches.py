@@ -21,7 +21,7 @@ from harness.data.transforms import Pipeline
 logger = logging.getLogger(__name__)
 
 ABOUT = "about.json"
-FORMAT = 1
+FORMAT = 2
 DECODERS = ("jpg", "jpg_2000", "zlib", "webp")
 
 
@@ -36,6 +36,7 @@ class CacheStatus:
         kept: Images it has.
         rows: Images of the data set.
         bytes: Of the pixels.
+        stale: Whether nothing here reads it any more: another Pillow or decoder prepared it.
     """
 
     name: str
@@ -44,6 +45,7 @@ class CacheStatus:
     kept: int
     rows: int
     bytes: int
+    stale: bool
 
 
 def open_cache(
@@ -71,14 +73,18 @@ def cache_name(table: SampleTable, pipeline: Pipeline) -> str:
     """Return the name of a cache: a hash of all that its pixels depend on but the files."""
     gray = pipeline.preprocessing.channels == "gray"
     content = {
-        "format": FORMAT,
         "steps": [repr(step) for step in pipeline.prefix],
         "channels": "gray" if gray else "color",
-        "pillow": PIL.__version__,
-        "decoders": {name: features.version(name) for name in DECODERS},
         "table": _digest(table),
+        **_makers(),
     }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
+
+
+def _makers() -> dict[str, object]:
+    """Return the versions of all that may change a pixel on its way into a cache."""
+    decoders = {name: features.version(name) for name in DECODERS}
+    return {"format": FORMAT, "pillow": PIL.__version__, "decoders": decoders}
 
 
 def _digest(table: SampleTable) -> str:
@@ -92,10 +98,10 @@ def _digest(table: SampleTable) -> str:
 def _describe(folder: Path, table: SampleTable, pipeline: Pipeline) -> None:
     """Write what `status` shows, whole or not at all."""
     steps = ["decode", *map(repr, pipeline.prefix)]
-    content = {"dataset": table.name, "rows": len(table), "steps": ", ".join(steps)}
+    about = {"dataset": table.name, "rows": len(table), "steps": ", ".join(steps)}
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / f".{ABOUT}.{os.getpid()}.tmp"
-    temporary.write_text(json.dumps(content), encoding="utf-8")
+    temporary.write_text(json.dumps({**about, "makers": _makers()}), encoding="utf-8")
     temporary.replace(folder / ABOUT)
 
 
@@ -119,17 +125,35 @@ def _status(folder: Path) -> CacheStatus | None:
             kept=int(np.count_nonzero(records["channels"])),
             rows=int(about["rows"]),
             bytes=size,
+            stale=about.get("makers") != _makers(),
         )
-    except (OSError, ValueError, KeyError, TypeError):  # cleared at this moment, or no cache
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+    ):  # cleared at this moment, or no cache
         return None
 
 
-def clear_caches(folder: Path, *, dataset: str | None = None) -> list[CacheStatus]:
+def clear_caches(
+    folder: Path, *, dataset: str | None = None, only_stale: bool = False
+) -> list[CacheStatus]:
     """Delete the caches of a data set, or all, and return what they held.
+
+    Args:
+        folder: Of all caches.
+        dataset: Whose; None means all.
+        only_stale: Leave those that are still read.
 
     A run that uses one goes on: its files vanish when the last process closes them.
     """
-    gone = [one for one in cache_statuses(folder) if dataset in {None, one.dataset}]
+    gone = [
+        one
+        for one in cache_statuses(folder)
+        if dataset in {None, one.dataset} and (one.stale or not only_stale)
+    ]
     for one in gone:
         shutil.rmtree(folder / one.name, ignore_errors=True)
     return gone

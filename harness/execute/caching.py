@@ -6,7 +6,6 @@ from harness.contracts import DataContext, SampleTable
 from harness.data.cache import CachePlace
 from harness.data.precomputing import CacheJob, cache_jobs, fill
 from harness.data.splits import assign
-from harness.errors import HarnessError
 from harness.protocol import Protocol
 from harness.registry import Registry, params
 from harness.specs import BackboneSpec
@@ -19,8 +18,10 @@ def protocol_jobs(
 ) -> list[CacheJob]:
     """Return the images that the folds of a protocol need and no cache holds.
 
+    Images that are in memory anyway need none, so there is no job then.
+
     Raises:
-        HarnessError: The images are in memory anyway, or one is unreadable.
+        HarnessError: An image is unreadable.
         MissingDataError: The data set is not on this machine.
     """
     dataset = registry.get("dataset", protocol.dataset.name)
@@ -28,8 +29,6 @@ def protocol_jobs(
     assert isinstance(backbone, BackboneSpec), backbone
     table: SampleTable = dataset.card.build(params(dataset, protocol.dataset.params), context)
     if table.paths is None:
-        raise HarnessError(
-            f"data set {table.name!r} is in memory as a whole, there is nothing to cache"
-        )
+        return []
     splits = [assign(table, protocol.split, fold) for fold in protocol.split.fold_indices]
     return cache_jobs(table, splits, protocol.transforms, backbone.preprocessing, place)

@@ -99,5 +99,19 @@ def test_clear_names_what_it_frees_and_refuses_a_name_it_does_not_know(small):
 def test_images_in_memory_need_no_cache(harness):
     built = harness("data", "cache", "build", "protocols/digits.yaml")
 
-    assert built.code == 2
-    assert "nothing to cache" in built.err
+    assert built.code == 0
+    assert "data set 'digits' is in memory as a whole: nothing to cache" in built.out
+
+
+def test_what_another_pillow_prepared_is_stale_and_can_be_cleared_alone(small, tmp_path):
+    small("data", "cache", "build", "small.yaml")
+    first, second = (Path(one["cache"]) for one in statuses(small))
+    about = tmp_path / "data" / ".cache" / first / "about.json"
+    about.write_text(about.read_text().replace('"pillow": "', '"pillow": "0.'))
+
+    shown = small("data", "cache", "status")
+    cleared = small("data", "cache", "clear", "--stale")
+
+    assert [line.split().count("stale") for line in shown.out.splitlines()[-2:]] == [1, 0]
+    assert "1 caches deleted" in cleared.out
+    assert [(one["cache"], one["stale"]) for one in statuses(small)] == [(str(second), False)]

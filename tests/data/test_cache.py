@@ -91,14 +91,23 @@ def toy_image_of(table: SampleTable, row: int):
 def test_pixels_come_back_in_another_process_and_are_not_made_again(tmp_path, place):
     table = photos(tmp_path / "photos", 4)
     before = [prepared(table, place)[row].copy() for row in range(4)]
-    stamps = [(table.root / path).stat() for path in table.paths]
-    for path, stat in zip(table.paths, stamps, strict=True):  # same stamp, other content
-        (table.root / path).write_bytes(b"\0" * stat.st_size)
-        os.utime(table.root / path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
 
-    images = prepared(table, place)
+    cache = open_cache(table, Pipeline.of(RESIZED, Preprocessing()), place)
+    kept = [cache.get(row, table.root / path) for row, path in enumerate(table.paths)]
 
-    assert all(np.array_equal(images[row], before[row]) for row in range(4))
+    assert all(np.array_equal(*pair) for pair in zip(kept, before, strict=True))
+
+
+def test_another_file_of_equal_size_and_time_is_read(tmp_path, place):
+    table = photos(tmp_path / "photos", 1)
+    prepared(table, place)[0]
+    file = table.root / table.paths[0]
+    stat = file.stat()
+    file.write_bytes(b"\0" * stat.st_size)
+    os.utime(file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+
+    with pytest.raises(HarnessError, match=r"000\.jpg is not an image"):
+        prepared(table, place)[0]
 
 
 def test_a_file_that_changed_is_read_again(tmp_path, place):
