@@ -2,11 +2,12 @@
 
     python docs/refresh_sql.py                           # answers only
     python docs/refresh_sql.py --from runs               # sample and answers
-    python docs/refresh_sql.py --from runs --where "study = 'omniglot_reality_check'"
+    python docs/refresh_sql.py --from runs --where "protocol = 'omniglot_small'"
 
 The rows of every protocol that a named store holds replace those of the sample; rows of other
-protocols stay. Rehearsals are left out, and so are nearest neighbours and, but for the first two
-seeds, the rows of single queries: they would be most of the bytes.
+protocols stay. Rehearsals and the trials of searches are left out, and so are nearest neighbours
+and, but for the first two seeds of a method, the rows of single queries: they would be most of the
+bytes.
 """
 
 from __future__ import annotations
@@ -33,7 +34,10 @@ from harness.store.writer import Store, find_store, open_store
 
 PAGE = Path(__file__).with_name("sql.md")
 MOST_BYTES = 1_500_000
-QUERIES_OF = "seed < 2 AND protocol <> 'digits'"  # runs whose single queries are kept
+QUERIES_OF = """
+    SELECT attempt_id FROM runs WHERE protocol <> 'digits'
+    QUALIFY dense_rank() OVER (PARTITION BY protocol, method ORDER BY seed) <= 2
+"""  # runs whose single queries are kept
 _ANSWERED = re.compile(r"(```sql\n(?P<sql>.*?)```\n)(?:\n(?:\|[^\n]*\n)+)?", re.DOTALL)
 
 
@@ -52,7 +56,7 @@ def refresh(sample: Path, sources: Sequence[Path], where: str) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         parts = [Path(scratch) / str(number) for number in range(len(sources) + 1)]
         for source, part in zip(sources, parts, strict=False):
-            export(find_store(source), part, where=f"NOT smoke AND ({where})")
+            export(find_store(source), part, where=f"NOT smoke AND trial IS NULL AND ({where})")
         kept = _others(parts[:-1], sample, parts[-1])
         merged = _merged(parts[:-1] + kept, Path(scratch) / "merged")
         shutil.rmtree(sample, ignore_errors=True)
@@ -81,8 +85,7 @@ def _merged(parts: Sequence[Path], folder: Path) -> Store:
     """Write one store with the rows of several, and the single queries of few runs."""
     stores = [find_store(part) for part in parts]
     tables = {table: pa.concat_tables(_tables(stores, table)) for table in TABLES}
-    chosen = f"SELECT attempt_id FROM runs WHERE {QUERIES_OF}"  # noqa: S608 - our own text
-    attempts = [attempt for store in stores for (attempt,) in query(store, chosen).rows]
+    attempts = [attempt for store in stores for (attempt,) in query(store, QUERIES_OF).rows]
     kept = pc.is_in(tables["queries"]["attempt_id"], pa.array(attempts, pa.string()))
     tables["queries"] = tables["queries"].filter(kept)
     merged = open_store(folder)
