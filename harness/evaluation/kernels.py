@@ -7,14 +7,35 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
+from numpy.typing import NDArray
 from torch import Tensor
 
+_WORD = 8  # flags that are read at once
+_SPARSE = 32  # flags for each one that is true, from which on reading words is quicker
 
-def kth_largest(scores: Float[Tensor, "b c"], k: int) -> Float[Tensor, " b"]:
-    """Return the k-largest score of each row, k from 1."""
+
+def kth_largest_peak(scores: Float[Tensor, "b c"], k: int, group: int) -> Float[Tensor, " b"]:
+    """Return the k-largest of each row's peaks, k from 1.
+
+    A peak is the largest of `group` scores that lie C / group columns apart; the group divides C.
+    """
     if scores.device.type != "cpu":
-        return scores.topk(k, sorted=False).values.amin(1)
+        return _peaks(scores, group).topk(k, sorted=False).values.amin(1)
+    if scores.dtype != torch.bfloat16:
+        return _kth_largest(_peaks(scores, group), k)
+    bits = scores.view(torch.int16)
+    top = _kth_largest(_peaks(bits, group), k)
+    if int(top.min()) <= 0:
+        top = _mirrored(_kth_largest(_peaks(_mirrored(bits), group), k))
+    return top.view(torch.bfloat16)
+
+
+def _peaks(scores: Shaped[Tensor, "b c"], group: int) -> Shaped[Tensor, "b l"]:
+    return scores if group == 1 else scores.unflatten(1, (group, -1)).amax(1)
+
+
+def _kth_largest(scores: Shaped[Tensor, "b c"], k: int) -> Shaped[Tensor, " b"]:
     place = scores.shape[1] - k
     return torch.from_numpy(np.partition(scores.numpy(), place, axis=1)[:, place].copy())
 
@@ -23,7 +44,35 @@ def at_least(scores: Float[Tensor, "b c"], level: Float[Tensor, " b"]) -> Bool[T
     """Return which scores are at or above the level of their row."""
     if scores.device.type != "cpu":
         return scores >= level.unsqueeze(1)
+    if scores.dtype == torch.bfloat16:
+        level = level.masked_fill(level == 0, -0.0)  # as an integer, it is below the other zero
+        scores, level = scores.view(torch.int16), level.view(torch.int16)
+        if int(level.min()) <= 0:
+            scores, level = _mirrored(scores), _mirrored(level)
     return torch.from_numpy(np.greater_equal(scores.numpy(), level.unsqueeze(1).numpy()))
+
+
+def _mirrored(bits: Int[Tensor, "*n"]) -> Int[Tensor, "*n"]:
+    """Turn bfloat16 read as integers, which descend below zero, into ascending ones, and back.
+
+    NumPy knows no bfloat16 and torch is slow at it. Where only what is above zero matters, the
+    integers do as they are.
+    """
+    return bits ^ ((bits >> 15) & 0x7FFF)
+
+
+def all_finite(values: Float[Tensor, "b c"]) -> bool:
+    """Return whether no value is NaN or infinite."""
+    if values.device.type != "cpu":
+        return bool(values.isfinite().all())
+    return bool(np.isfinite(values.numpy(force=True)).all())
+
+
+def num_true(mask: Bool[Tensor, "b c"]) -> int:
+    """Return how many are true."""
+    if mask.device.type != "cpu":
+        return int(mask.count_nonzero())
+    return int(np.count_nonzero(mask.numpy()))
 
 
 def places(mask: Bool[Tensor, "b c"]) -> tuple[Int[Tensor, " p"], Int[Tensor, " p"]]:
@@ -31,9 +80,18 @@ def places(mask: Bool[Tensor, "b c"]) -> tuple[Int[Tensor, " p"], Int[Tensor, " 
     if mask.device.type != "cpu":
         row, column = mask.nonzero(as_tuple=True)
         return row, column
-    flat = torch.from_numpy(np.flatnonzero(mask.numpy()))
+    flat = _places_in_memory(mask.numpy().reshape(-1))
     row = flat // mask.shape[1]
-    return row, flat - row * mask.shape[1]
+    return torch.from_numpy(row), torch.from_numpy(flat - row * mask.shape[1])
+
+
+def _places_in_memory(flags: NDArray[np.bool_]) -> NDArray[np.int64]:
+    if len(flags) % _WORD or _SPARSE * np.count_nonzero(flags) > len(flags):
+        return np.flatnonzero(flags)
+    words = flags.view(np.uint64)
+    found = np.flatnonzero(words != 0)
+    inside = np.flatnonzero(words[found].view(np.bool_))
+    return found[inside // _WORD] * _WORD + (inside & (_WORD - 1))
 
 
 def ascending(keys: Int[Tensor, "b c"]) -> Int[Tensor, "b c"]:

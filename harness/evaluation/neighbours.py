@@ -57,7 +57,8 @@ def rank(
     """
     gallery = query if gallery is None else gallery
     backend = backend if isinstance(distance, str) else TORCH
-    problem = pose(query, gallery, distance=distance, neighbors=neighbors)
+    with one_thread_each(query.values.device):  # a second one starts more slowly than this is done
+        problem = pose(query, gallery, distance=distance, neighbors=neighbors)
     facts = _solve(problem, memory, backend)
 
     def precision_sum(cutoff: int) -> Float[Tensor, " q"]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
@@ -40,3 +40,9 @@ def in_parallel(
         return [work(task) for task in tasks]
     with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         return list(pool.map(work, tasks))
+
+
+def blocks(count: int, size: int) -> Iterator[slice]:
+    """Yield slices of at most `size` that cover `range(count)` in order."""
+    for start in range(0, count, size):
+        yield slice(start, min(start + size, count))

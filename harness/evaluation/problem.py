@@ -5,7 +5,6 @@ Shapes: Q queries, G gallery, B queries of a block.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -127,9 +126,3 @@ def _count_relevant(
     present = ends - torch.searchsorted(classes.labels, query.labels)
     own_counts = (own >= 0) & (gallery.labels[own.clamp(min=0)] == query.labels)
     return present - own_counts.long()
-
-
-def blocks(count: int, size: int) -> Iterator[slice]:
-    """Yield slices of at most `size` that cover `range(count)` in order."""
-    for start in range(0, count, size):
-        yield slice(start, min(start + size, count))

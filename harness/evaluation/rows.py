@@ -21,17 +21,18 @@ from torch import Tensor
 
 from harness.evaluation.counting import first_hits
 from harness.evaluation.pairs import Listed, Ordered, ordered
-from harness.evaluation.parallel import in_parallel
-from harness.evaluation.problem import Facts, Problem, blocks
+from harness.evaluation.parallel import blocks, in_parallel
+from harness.evaluation.problem import Facts, Problem
 from harness.evaluation.products import ProductScorer
 from harness.evaluation.scores import COARSE, FINE, QUICK, FastScores, Scorer, make_scorer
 from harness.evaluation.settling import facts_of, settle
-from harness.evaluation.sieve import sieve_of
+from harness.evaluation.sieve import Sieve
 
 _LARGE = 1 << 31  # multiplications, from which on finding out what is quick pays
-_DEEP = 20_000  # multiplications per query and candidate, below which quick ones do not pay
+_WIDE = 40  # gallery rows per candidate, below which a quick product does not pay
 _PAIR_COST = 24  # an exact pair takes as long as about this many in a product of the next type
-_BLOCK = 1 << 25  # bytes of scores on a CPU: larger ones leave its cache
+_BLOCK = 1 << 22  # bytes of scores on a CPU: with larger ones, products slow down
+_BYTES = {QUICK: 16, COARSE: 12, FINE: 8}  # of a factor in the types that an attempt uses
 _FEW = 256  # queries; a product with fewer rows reads the gallery too often
 
 
@@ -81,7 +82,7 @@ def _number_types(problem: Problem, scorer: Scorer, depth: int) -> list[torch.dt
     size, dims = problem.gallery.values.shape
     if not isinstance(scorer, ProductScorer) or depth * _PAIR_COST > size:
         return [FINE]
-    worth_it = size * dims >= _DEEP * depth and size * dims * len(problem.query) >= _LARGE
+    worth_it = size >= _WIDE * depth and size * dims * len(problem.query) >= _LARGE
     if worth_it and has_quick_products(problem.own.device):
         return [QUICK, COARSE, FINE]
     return [COARSE, FINE]
@@ -115,12 +116,13 @@ def _unless_hopeless(
 def _block_size(problem: Problem, num_queries: int, dtype: torch.dtype, memory: int) -> int:
     """Return how many queries fit, with up to three copies of their scores alive at once."""
     size, dims = problem.gallery.values.shape
-    factors = 12 * dims * (size + len(problem.query))
+    rows = size + (0 if problem.gallery is problem.query else len(problem.query))
+    factors = _BYTES[dtype] * dims * rows
     room = max(memory - factors, memory // 4) // problem.workers
     fitting = room // (size * (3 * dtype.itemsize + 6) + 128 * problem.depth(slice(None)))
     if problem.own.device.type == "cpu":
         cached = _BLOCK // (size * dtype.itemsize)
-        shared = num_queries // (8 * problem.workers)
+        shared = num_queries if problem.workers == 1 else num_queries // (8 * problem.workers)
         fitting = min(fitting, max(_FEW, min(cached, shared)))
     return max(1, fitting)
 
@@ -147,7 +149,7 @@ class _Attempt:
     def facts(self, queries: Int[Tensor, " b"]) -> Facts | None:
         """Return facts about a block of queries, or None when giving up."""
         problem, depth = self.problem, self.problem.depth(queries)
-        sieve = sieve_of(self._scores(queries), self.fast.error(queries), depth=depth)
+        sieve = Sieve(self._scores(queries), self.fast.error(queries))
         most = inf if self.patient else sieve.scores.numel() / _PAIR_COST + 4096
         listed = sieve.nearest(depth, most=most)
         if listed is None:

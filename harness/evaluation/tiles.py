@@ -18,8 +18,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from harness.evaluation.pairs import Listed, Ordered, ordered
-from harness.evaluation.parallel import in_parallel
-from harness.evaluation.problem import Facts, Problem, blocks
+from harness.evaluation.parallel import blocks, in_parallel
+from harness.evaluation.problem import Facts, Problem
 from harness.evaluation.products import FORMULAS, ProductScorer
 from harness.evaluation.rows import rank_rows
 from harness.evaluation.scores import COARSE

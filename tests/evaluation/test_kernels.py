@@ -12,19 +12,53 @@ def scores():
     return torch.randint(-9, 9, (7, 40), generator=torch.Generator().manual_seed(0)).float()
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
+@pytest.mark.parametrize("shift", [0, 20, -20], ids=["around zero", "above", "below"])
 @pytest.mark.parametrize("k", [1, 5, 40])
-def test_the_kth_largest_is_the_last_of_the_top_k(scores, k):
-    assert torch.equal(kernels.kth_largest(scores, k), scores.topk(k).values[:, -1])
+def test_the_kth_largest_is_the_last_of_the_top_k(scores, k, shift, dtype):
+    scores = (scores + shift).to(dtype)
+
+    found = kernels.kth_largest_peak(scores, k, group=1)
+
+    assert torch.equal(found, scores.topk(k).values[:, -1])
 
 
-def test_at_least_includes_the_level_itself(scores):
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("shift", [0, 20, -20], ids=["around zero", "above", "below"])
+def test_a_peak_is_the_largest_of_its_group(scores, shift, dtype):
+    scores = (scores + shift).to(dtype)
+    peaks = torch.stack([scores[:, place::10].amax(1) for place in range(10)], dim=1)
+
+    found = kernels.kth_largest_peak(scores, 3, group=4)
+
+    assert torch.equal(found, peaks.sort(dim=1).values[:, -3])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("shift", [0, 20, -20], ids=["around zero", "above", "below"])
+def test_at_least_includes_the_level_itself(scores, shift, dtype):
+    scores = (scores + shift).to(dtype)
     level = scores[:, 3]
 
     assert torch.equal(kernels.at_least(scores, level), scores >= level.unsqueeze(1))
 
 
-def test_places_come_row_by_row(scores):
-    assert torch.equal(torch.stack(kernels.places(scores > 3), 1), (scores > 3).nonzero())
+@pytest.mark.parametrize("level", [0.0, -0.0])
+def test_both_zeros_are_at_least_zero(level):
+    scores = torch.tensor([[-1.0, -0.0, 0.0, 1.0, -torch.inf]], dtype=torch.bfloat16)
+
+    found = kernels.at_least(scores, torch.tensor([level], dtype=torch.bfloat16))
+
+    assert found.tolist() == [[False, True, True, True, False]]
+
+
+@pytest.mark.parametrize("columns", [39, 40])
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 1.0])
+def test_places_come_row_by_row(share, columns):
+    mask = torch.rand(70, columns, generator=torch.Generator().manual_seed(1)) < share
+
+    assert torch.equal(torch.stack(kernels.places(mask), 1), mask.nonzero())
+    assert kernels.num_true(mask) == mask.sum()
 
 
 def test_rows_are_ordered(scores):

@@ -11,7 +11,7 @@ from harness.evaluation.problem import pose
 from harness.evaluation.products import FORMULAS, ProductScorer
 from harness.evaluation.rows import rank_rows
 from harness.evaluation.scores import COARSE, FINE, QUICK
-from harness.evaluation.sieve import sieve_of
+from harness.evaluation.sieve import Sieve
 
 MEMORY = 2**26
 EVERYTHING = torch.inf
@@ -111,9 +111,8 @@ def test_the_sieve_keeps_everything_that_may_be_among_the_nearest(depth):
     unit = torch.nn.functional.normalize(values)
     nearest = (unit @ unit.T).topk(depth).indices
 
-    listed = sieve_of(scores, fast.error(slice(0, 600)), depth=depth).nearest(
-        depth, most=EVERYTHING
-    )
+    listed = Sieve(scores, fast.error(slice(0, 600))).nearest(depth, most=EVERYTHING)
+    assert listed is not None
 
     exact = unit @ unit.T
     worst = exact.gather(1, nearest).amin(1)
