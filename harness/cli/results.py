@@ -13,6 +13,7 @@ from harness.errors import HarnessError
 from harness.settings import Settings
 
 if TYPE_CHECKING:
+    from harness.report.cells import Planned
     from harness.report.runs import RunLog
 
 FORMATS = ("table", "csv", "json", "md", "latex")
@@ -32,15 +33,17 @@ format_option = click.option(
 @click.option("--metric", metavar="NAME", help="Rank by this metric  [the protocol's first]")
 @click.option("--deviations", is_flag=True, help="Show runs that break the protocol.")
 @click.option("--smoke", is_flag=True, help="Show rehearsals.")
+@click.option("--study", metavar="FILE", help="Only what a study asks for; the rest is missing.")
 @click.option("--all", "every", is_flag=True, help="Show older digests of the protocol as well.")
 @format_option
 @with_settings("store", "sample")
-def leaderboard(
+def leaderboard(  # noqa: PLR0913 - its options
     protocol: str | None,
     *,
     metric: str | None,
     deviations: bool,
     smoke: bool,
+    study: str | None,
     every: bool,
     style: str,
     settings: Settings,
@@ -59,9 +62,19 @@ def leaderboard(
         metric=metric,
         include_deviations=deviations,
         include_smoke=smoke,
+        planned=_planned(study, settings, smoke=smoke),
     )
     every = every or protocol is None
     click.echo(render_leaderboard(ranked, style, every=every, width=terminal_width()))
+
+
+def _planned(study: str | None, settings: Settings, *, smoke: bool) -> Planned | None:
+    if study is None:
+        return None
+    from harness.cli.listing import read_work
+    from harness.registry import discover
+
+    return read_work(study, discover(only=settings.load_plugins), smoke=smoke).planned()
 
 
 @command()

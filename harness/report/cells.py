@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NamedTuple
 
@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 
 from harness.report.outcomes import Kind, Outcomes, check_protocol, outcomes, unknown_metric
 from harness.store.writer import Store
+
+Planned = Mapping[str, Mapping[str, frozenset[tuple[int, int]]]]
+"""Seed and fold of each run that a study asks for, by protocol digest and method."""
 
 
 class Group(NamedTuple):
@@ -53,6 +56,7 @@ class Gathered:
         metric_version: Of the metric's definition; None without a value.
         higher_is_better: Which way the metric improves.
         outcomes: By method, best effort at each seed and fold, in that order, failures included.
+        planned: Seed and fold of each run that a study asks for, by method; None without one.
         excluded: Runs left out, by reason.
         newest: When the last of its runs ended, UTC.
     """
@@ -61,6 +65,7 @@ class Gathered:
     metric_version: int | None
     higher_is_better: bool
     outcomes: Mapping[str, Outcomes]
+    planned: Mapping[str, frozenset[tuple[int, int]]] | None
     excluded: Mapping[str, int]
     newest: datetime
 
@@ -171,8 +176,26 @@ def _gathered(group: Group, kinds: Mapping[Kind, Outcomes]) -> Gathered:
         metric_version=version,
         higher_is_better=all(kind.higher_is_better is not False for kind in stand),
         outcomes=methods,
+        planned=None,
         excluded={reason: count for reason, count in sorted(excluded.items()) if count},
         newest=_newest(kinds),
+    )
+
+
+def asked_for(gathered: Gathered, planned: Planned) -> Gathered:
+    """Return what a study asks for, and count what it does not."""
+    asked = planned.get(gathered.group.protocol_digest, {})
+    kept: dict[str, Outcomes] = {}
+    for method, runs in gathered.outcomes.items():
+        cells = zip(runs.numbers("seed"), runs.numbers("fold"), strict=True)
+        repeats = asked.get(method, frozenset())
+        kept[method] = runs.of(np.array([cell in repeats for cell in cells], dtype=bool))
+    left_out = sum(map(len, gathered.outcomes.values())) - sum(map(len, kept.values()))
+    return replace(
+        gathered,
+        outcomes={method: runs for method, runs in kept.items() if len(runs)},
+        planned=asked,
+        excluded={**gathered.excluded, **({"not of the study": left_out} if left_out else {})},
     )
 
 

@@ -9,7 +9,16 @@ from statistics import fmean
 
 import numpy as np
 
-from harness.report.cells import Gathered, Group, aligned, gather, seed_means
+from harness.errors import HarnessError
+from harness.report.cells import (
+    Gathered,
+    Group,
+    Planned,
+    aligned,
+    asked_for,
+    gather,
+    seed_means,
+)
 from harness.report.outcomes import Outcomes
 from harness.report.pairs import differences
 from harness.report.published_beside import beside
@@ -57,7 +66,8 @@ class Row:
         oracle: Mean at the best test epoch, which no honest selection knows; None if not measured.
         num_ok: Runs with a value.
         num_failed: Runs that were tried and never ended well.
-        num_missing: Runs never tried: the seeds of this method times the folds of the board.
+        num_missing: Runs never tried, of those that the study asks for; without a study, of the
+            seeds of this method times the folds of the board.
         cost: Of a run.
         published: Numbers that papers print for the same thing.
     """
@@ -134,6 +144,7 @@ def leaderboard(
     metric: str | None = None,
     include_deviations: bool = False,
     include_smoke: bool = False,
+    planned: Planned | None = None,
 ) -> Leaderboard:
     """Rank the methods of a store.
 
@@ -143,9 +154,10 @@ def leaderboard(
         metric: To rank by; None takes the first of each protocol.
         include_deviations: Show runs that break their protocol, as methods of their own.
         include_smoke: Show rehearsals, as methods of their own.
+        planned: What a study asks for: only this is ranked, and what it lacks is missing.
 
     Raises:
-        HarnessError: There is no run, or no such protocol or metric.
+        HarnessError: There is no run, none of the study, or no such protocol or metric.
     """
     found = gather(
         store,
@@ -154,6 +166,10 @@ def leaderboard(
         include_deviations=include_deviations,
         include_smoke=include_smoke,
     )
+    if planned is not None:
+        found = tuple(asked_for(g, planned) for g in found if g.group.protocol_digest in planned)
+        if not found:
+            raise HarnessError("no run of this study in the store", hint="harness study run FILE")
     return Leaderboard(tuple(_board(gathered) for gathered in found))
 
 
@@ -177,10 +193,13 @@ def _rows(gathered: Gathered) -> tuple[Row, ...]:
     place = places(ordered, _better(gathered, ordered, sign=sign))
     last = [method for method in gathered.outcomes if method not in means]
     folds = {fold for runs in gathered.outcomes.values() for fold in set(runs.numbers("fold"))}
-    return tuple(
+    tried = [
         _row(method, gathered, num_folds=len(folds), place=place.get(method))
         for method in (*ordered, *last)
-    )
+    ]
+    planned = gathered.planned or {}
+    never = [method for method in planned if method not in gathered.outcomes]
+    return (*tried, *(_untried(method, len(planned[method])) for method in never))
 
 
 def _better(gathered: Gathered, ordered: Sequence[str], *, sign: int) -> list[tuple[str, str]]:
@@ -200,6 +219,9 @@ def _row(method: str, gathered: Gathered, *, num_folds: int, place: Place | None
     ok = runs.of(~np.isnan(runs.numbers("value")))
     seeds = seed_means(ok)
     _, folds_of_seed = np.unique(ok.numbers("seed"), return_counts=True)
+    num_planned = len(set(runs.numbers("seed"))) * num_folds
+    if gathered.planned is not None:
+        num_planned = len(gathered.planned[method])
     return Row(
         place=place,
         method=method,
@@ -211,9 +233,28 @@ def _row(method: str, gathered: Gathered, *, num_folds: int, place: Place | None
         oracle=_mean(seed_means(runs, "oracle")),
         num_ok=len(ok),
         num_failed=len(runs) - len(ok),
-        num_missing=len(set(runs.numbers("seed"))) * num_folds - len(runs),
+        num_missing=num_planned - len(runs),
         cost=_cost(ok),
         published=beside(gathered.group, runs),
+    )
+
+
+def _untried(method: str, num_planned: int) -> Row:
+    """Return the row of a method that a study asks for and nobody has run."""
+    return Row(
+        place=None,
+        method=method,
+        mean=None,
+        interval=None,
+        num_seeds=0,
+        num_folds=0,
+        untrained=None,
+        oracle=None,
+        num_ok=0,
+        num_failed=0,
+        num_missing=num_planned,
+        cost=Cost("", *(None,) * 6),
+        published=(),
     )
 
 

@@ -76,6 +76,11 @@ class Tuned:
         """Runs of all trials, and final runs."""
         return self.trials * len(self.repeats) + self.finals
 
+    @property
+    def label(self) -> str:
+        """Name of the final runs' method."""
+        return Tuning(self.search, self.method, self.metric).label
+
     def trial(self, number: int, values: Mapping[str, Any], registry: Registry) -> list[Cell]:
         """Return the runs of a trial.
 

@@ -216,3 +216,29 @@ def test_an_empty_store_says_how_to_begin(store: Store):
         leaderboard(store)
 
     assert "harness run" in (caught.value.hint or "")
+
+
+def test_a_study_says_what_is_missing_and_what_is_left_out(store: Store):
+    add_scores(store, "alpha", [[0.2], [0.4], [0.9]], first=1)
+    add_scores(store, "beta", [[0.6]], first=10)
+    add_scores(store, "stranger", [[0.7]], first=20)
+    ((digest,),) = query(store, "SELECT DISTINCT protocol_digest FROM runs").rows
+    two_seeds = frozenset({(0, 0), (1, 0)})
+    planned = {str(digest): {"alpha": two_seeds, "beta": two_seeds, "never": two_seeds}}
+
+    board = only(leaderboard(store, planned=planned))
+
+    rows = by_method(board)
+    assert list(rows) == ["beta", "alpha", "never"]
+    assert rows["alpha"].mean == pytest.approx(0.3)
+    assert rows["alpha"].complete
+    assert (rows["beta"].num_ok, rows["beta"].num_missing, rows["beta"].complete) == (1, 1, False)
+    assert (rows["never"].mean, rows["never"].rank, rows["never"].num_planned) == (None, None, 2)
+    assert board.excluded == {"not of the study": 2}
+
+
+def test_a_study_without_a_run_is_told_so(store: Store):
+    add_scores(store, "alpha", [[0.2]], first=1)
+
+    with pytest.raises(HarnessError, match="no run of this study"):
+        leaderboard(store, planned={"other": {"alpha": frozenset({(0, 0)})}})

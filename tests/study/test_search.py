@@ -355,3 +355,15 @@ def test_two_spaces_of_one_method_can_be_compared(work):
     found = work(("  - {name: held", narrow + "  - {name: held"))
 
     assert len({tuned.search for tuned in found.tuned}) == 4
+
+
+def test_what_a_study_plans_is_its_final_runs(work, omniglot):
+    ((_, planned),) = work().planned().items()
+
+    repeats = frozenset({(0, 0), (1, 0)})
+    assert planned == {
+        "hist[tuned]": repeats,
+        "far[tuned]": repeats,
+        "held[tuned]": repeats,
+        "proxy_nca[softmax_scale=2]": repeats,
+    }
