@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -226,6 +225,8 @@ def settings_files(cwd: Path, *, environ: Mapping[str, str]) -> tuple[Path, ...]
 
 
 def _read_file(file: Path) -> dict[str, Any]:
+    import tomllib
+
     try:
         content = tomllib.loads(file.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
