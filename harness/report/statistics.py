@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Sequence
-from statistics import mean, stdev  # exact: the order of the values does not matter
+from math import fsum, sqrt  # one rounding: the order of the values does not matter
 from typing import NamedTuple
 
 CONFIDENCE = 0.95
@@ -40,7 +39,7 @@ def seed_means(cells: Iterable[Cell]) -> tuple[float, ...]:
     by_seed: dict[int, list[float]] = {}
     for cell in cells:
         by_seed.setdefault(cell.seed, []).append(cell.value)
-    return tuple(mean(by_seed[seed]) for seed in sorted(by_seed))
+    return tuple(_mean(by_seed[seed]) for seed in sorted(by_seed))
 
 
 def student_interval(
@@ -51,8 +50,10 @@ def student_interval(
         return None
     from scipy.special import stdtrit
 
-    half = stdtrit(len(values) - 1, (1 + confidence) / 2) * _standard_error(values)
-    centre = mean(values)
+    centre = _mean(values)
+    squares = fsum((value - centre) ** 2 for value in values)
+    error = sqrt(squares / (len(values) - 1) / len(values))
+    half = stdtrit(len(values) - 1, (1 + confidence) / 2) * error
     return Interval(float(centre - half), float(centre + half))
 
 
@@ -71,5 +72,5 @@ def holm(p_values: Sequence[float]) -> tuple[float, ...]:
     return tuple(adjusted)
 
 
-def _standard_error(values: Sequence[float]) -> float:
-    return stdev(values) / math.sqrt(len(values))
+def _mean(values: Sequence[float]) -> float:
+    return fsum(values) / len(values)
