@@ -1,56 +1,30 @@
 """Do the cells of a work list, one process per run; the parent itself imports no torch.
 
-A server process imports torch once and is forked for each run, so that a run costs little more
-than itself. Whatever becomes of a process (a crash, the kernel's out-of-memory killer, a hang),
-its run ends as a row and the next one starts.
+Whatever becomes of a process (a crash, the kernel's out-of-memory killer, a hang), its run ends
+as a row and the next one starts.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-import os
-import signal
 import time
 from collections import deque
 from collections.abc import Sequence
-from contextlib import suppress
-from multiprocessing.connection import wait
-from multiprocessing.context import ForkServerContext
 from typing import TYPE_CHECKING
 
 from harness.errors import HarnessError
 from harness.study.cells import Cell
-from harness.study.child import OUTPUT, Job, do_record, do_run
-from harness.study.events import (
-    CellEnded,
-    CellProgress,
-    CellSkipped,
-    CellStarted,
-    Tally,
-    WorkListener,
-    WorkStarted,
-)
+from harness.study.events import CellEnded, CellSkipped, Tally, WorkListener, WorkStarted
 from harness.study.ledger import Ledger
-from harness.study.machine import num_cpus, resident_bytes
 from harness.study.options import PoolOptions
-from harness.study.processes import (
-    RunProcess,
-    cause_of,
-    kill,
-    launch,
-    terminated_as_interrupted,
-)
-from harness.study.state import states_of
+from harness.study.processes import RunProcess, cause_of, kill, terminated_as_interrupted
+from harness.study.slots import Slots
+from harness.study.state import compare_data, states_of
 
 if TYPE_CHECKING:
     from harness.store.writer import Store
     from harness.study.work import Searches
 
-TICK = 0.2  # seconds between looks at time and memory
-SECONDS_TO_WRITE = 60.0  # the row of somebody who has died
-SECONDS_TO_END = 20.0  # after Ctrl-C, for a run to write its own row
 SECONDS_BETWEEN_TRIES = 1.0  # for a run that another process is at
-PRELOADED = ("harness.execute.alone", "harness.store.database", "torchvision.transforms.v2")
 
 
 def run_cells(
@@ -79,12 +53,12 @@ def run_cells(
     except KeyboardInterrupt:
         pool.interrupt()
     finally:
-        pool.close()
+        pool.slots.close()
     return pool.tally
 
 
 class _Pool:
-    """Slots, what waits for one, and what runs in one."""
+    """What waits for a slot, and what becomes of what was in one."""
 
     def __init__(
         self,
@@ -95,12 +69,10 @@ class _Pool:
     ) -> None:
         self.store, self.options, self.emit = store, options, emit
         self.searches = searches
-        self.slots = options.slots()
+        self.slots = Slots(store, options, emit)
         self.ledger = Ledger(store)
         self.waiting: deque[Cell] = deque()
         self.not_before: dict[str, float] = {}  # run key -> when to try again
-        self.running: dict[int, RunProcess] = {}  # by slot
-        self.context: ForkServerContext = multiprocessing.get_context("forkserver")
         self.tally = Tally()
 
     # --- planning -----------------------------------------------------------------------------
@@ -120,6 +92,8 @@ class _Pool:
                 hint="use --existing only-missing to skip them or always to repeat them",
             )
         to_do = [c for c in cells if existing == "always" or not self.ledger.has(c.run.key)]
+        if existing != "always":
+            compare_data(cached, self.store, self.options.run["data_root"])
         self.tally.cached = ended + len(cells) - len(to_do)
         self._say_how_much(to_do, total)
         if existing == "only-cache":
@@ -128,8 +102,7 @@ class _Pool:
         self.waiting.extend(to_do)
         if to_do:
             self._keep_protocols(to_do)
-            plugins = {chosen.origin.module for c in to_do for _, chosen in c.run.components}
-            self.context.set_forkserver_preload([*PRELOADED, *sorted(plugins)])
+            self.slots.preload({ch.origin.module for c in to_do for _, ch in c.run.components})
 
     def _say_how_much(self, to_do: Sequence[Cell], total: int) -> None:
         seconds = [state.seconds for state in states_of(to_do, self.store)]
@@ -155,12 +128,11 @@ class _Pool:
     def work(self) -> None:
         """Fill the slots until nothing waits and nothing runs."""
         self._skip_impossible()
-        while self.waiting or self.running:
-            for slot in range(len(self.slots)):
-                if slot not in self.running:
-                    self._start_next(slot)
-            self._listen(TICK)
-            self._watch()
+        while self.waiting or self.slots.running:
+            for slot in self.slots.free:
+                self._start_next(slot)
+            for one in self.slots.ended():
+                self._end(one)
 
     def _start_next(self, slot: int) -> None:
         """Start the first waiting run that is neither done meanwhile nor somebody else's."""
@@ -180,7 +152,7 @@ class _Pool:
             elif self._is_taken(key):
                 self._put_back(cell)
             else:
-                self._start(cell, slot)
+                self.slots.start(cell, slot)
                 return
 
     def _ask(self, cell: Cell) -> None:
@@ -214,85 +186,10 @@ class _Pool:
         self.not_before[cell.run.key] = time.monotonic() + SECONDS_BETWEEN_TRIES
         self.waiting.append(cell)
 
-    def _start(self, cell: Cell, slot: int) -> None:
-        from harness.store.writer import WORK, new_attempt_id
-
-        options = self.options
-        job = Job(
-            attempt_id=new_attempt_id(),
-            key=cell.run.key,
-            protocol=cell.protocol,
-            request=cell.request,
-            load_plugins=options.load_plugins,
-            store=self.store.root.resolve(),
-            log=(self.store.root / WORK / cell.run.key / OUTPUT).resolve(),
-            options={
-                "device": options.device,
-                "threads": options.threads or max(1, num_cpus() // len(self.slots)),
-                **options.run,
-            },
-            backend=options.backend,
-            cache=options.cache,
-            gpu=self.slots[slot],
-        )
-        ours, theirs = self.context.Pipe(duplex=False)
-        process = self.context.Process(target=do_run, args=(job, theirs))
-        launch(process)
-        theirs.close()
-        self.running[slot] = RunProcess(cell, job, slot, process, ours)
-        self.emit(CellStarted(cell, slot))
-
-    def _listen(self, seconds: float) -> None:
-        """Take what the processes say, and bury those that have ended."""
-        by_door: dict[object, RunProcess] = {}
-        for one in self.running.values():
-            by_door[one.process.sentinel] = one
-            if not one.channel.closed:
-                by_door[one.channel] = one
-        if not by_door:
-            time.sleep(seconds)
-            return
-        ready = wait(list(by_door), timeout=seconds)  # type: ignore[arg-type] - sentinels are ints
-        for one in {id(by_door[door]): by_door[door] for door in ready}.values():
-            self._hear(one)
-            if not one.process.is_alive():
-                self._hear(one)  # what it said last
-                self._end(one)
-
-    def _hear(self, one: RunProcess) -> None:
-        try:
-            while not one.channel.closed and one.channel.poll():
-                match one.channel.recv():
-                    case ("epoch", epoch, total, left):
-                        self.emit(CellProgress(one.cell, one.slot, epoch, total, left))
-                    case ("ended", ended, reason):
-                        one.said = (ended, reason)
-                    case _:
-                        pass
-        except (EOFError, OSError):
-            one.channel.close()
-
-    def _watch(self) -> None:
-        """End the processes that take too long or too much."""
-        for one in self.running.values():
-            if one.verdict or one.said:
-                continue
-            if self.options.timeout and one.seconds > self.options.timeout:
-                one.verdict = ("Timeout", f"still running after {self.options.timeout:g} s")
-            elif (limit := self.options.max_memory) and one.process.pid:
-                used = resident_bytes(one.process.pid)
-                if used > limit:
-                    words = f"{used / 2**20:.0f} MiB in use, {limit / 2**20:.0f} allowed"
-                    one.verdict = ("OutOfMemory", words)
-            if one.verdict:
-                kill(one)
-
     # --- ends ---------------------------------------------------------------------------------
 
     def _end(self, one: RunProcess, *, interrupted: bool = False) -> None:
         """Count a run whose process is gone, and write its row where it left none."""
-        del self.running[one.slot]
-        one.channel.close()
         ended, reason = one.said or self._bury(one, interrupted=interrupted)
         cell = one.cell
         match ended:
@@ -325,14 +222,11 @@ class _Pool:
         return same
 
     def _bury(self, one: RunProcess, *, interrupted: bool) -> tuple[str, str]:
-        """Write the row of a run that left none, from a process like its own."""
+        """Write the row of a run that left none, and return how it counts."""
         kill(one)  # whatever it started may have outlived it
         status = "interrupted" if interrupted and not one.verdict else "failed"
         reason = one.verdict or (("KeyboardInterrupt", "Ctrl-C") if interrupted else cause_of(one))
-        args = (one.job, status, reason, one.seconds)
-        process = self.context.Process(target=do_record, args=args)
-        launch(process)
-        process.join(SECONDS_TO_WRITE)
+        self.slots.record(one, status, reason)
         if self.ledger.wrote(one.job.attempt_id):
             key = one.cell.run.key
             if self.ledger.has(key, refresh=True):
@@ -342,28 +236,5 @@ class _Pool:
     def interrupt(self) -> None:
         """End what runs, each run with a row of its own."""
         self.waiting.clear()
-        for one in self.running.values():
-            with suppress(ProcessLookupError, PermissionError):
-                if one.process.pid:
-                    os.kill(one.process.pid, signal.SIGINT)
-        until = time.monotonic() + SECONDS_TO_END
-        while self.running and time.monotonic() < until:
-            self._listen_interrupted()
-        for one in list(self.running.values()):
-            kill(one)
-            one.process.join()
-            self._hear(one)
+        for one in self.slots.interrupt():
             self._end(one, interrupted=True)
-
-    def _listen_interrupted(self) -> None:
-        wait([one.process.sentinel for one in self.running.values()], timeout=TICK)
-        for one in list(self.running.values()):
-            self._hear(one)
-            if not one.process.is_alive():
-                self._hear(one)
-                self._end(one, interrupted=True)
-
-    def close(self) -> None:
-        """Leave no process behind."""
-        for one in self.running.values():
-            kill(one)

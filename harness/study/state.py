@@ -11,6 +11,7 @@ from harness.study.cells import Cell
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from harness.specs import DatasetSpec
     from harness.store.writer import Store
 
 Known = Literal["finished", "failed", "interrupted", "missing"]
@@ -41,6 +42,28 @@ def states_of(cells: Sequence[Cell], store: Store | None) -> tuple[State, ...]:
     return tuple(
         State(*last.get(cell.run.key, ("missing", "")), seconds=_expected(cell, seconds))
         for cell in cells
+    )
+
+
+def compare_data(finished: Sequence[Cell], store: Store, data_root: Path) -> None:
+    """Warn where finished runs are of other data than there is now; smoke runs are of parts."""
+    from harness.data.changes import FinishedRun, warn_of_changes
+    from harness.store.writer import finished_data
+
+    runs = [cell.run for cell in finished if not cell.run.smoke]
+    digests = finished_data(store) if runs else {}
+    warn_of_changes(
+        [
+            FinishedRun(
+                cast("DatasetSpec", run.dataset.card),
+                run.dataset.params,
+                run.protocol.split,
+                digests[run.key],
+            )
+            for run in runs
+            if run.key in digests
+        ],
+        data_root,
     )
 
 

@@ -6,6 +6,9 @@ import shutil
 
 import pytest
 
+from harness.plan import Request
+from harness.study.cells import Cell
+from harness.study.state import compare_data
 from harness.testing.toys import toy_image
 
 
@@ -45,3 +48,15 @@ def test_data_that_is_equal_or_not_here_is_not_warned_of(
 
     assert summary.cached == 1
     assert not [one for one in caplog.records if one.levelname == "WARNING"]
+
+
+def test_a_study_warns_of_the_same(finished, store, pictures, caplog):
+    cells = [Cell("contrastive", run.written, Request(), run) for run in finished]
+    compare_data(cells, store, pictures.parent)
+    assert not caplog.records
+
+    toy_image(9, 9, size=(20, 20)).save(pictures / "test" / "class7" / "1.png")
+    compare_data(cells, store, pictures.parent)
+
+    (record,) = [one for one in caplog.records if one.levelname == "WARNING"]
+    assert "is not what 1 of the finished runs were done with" in record.getMessage()
