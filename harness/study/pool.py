@@ -162,9 +162,10 @@ class _Pool:
         """
         if self.searches is None:
             return
-        before = self.searches.num_refused
+        ended, refused = self.searches.num_ended, self.searches.num_refused
         more = self.searches.after(cell)
-        self.tally.failed_trials += self.searches.num_refused - before
+        self.tally.cached += self.searches.num_ended - ended
+        self.tally.failed_trials += self.searches.num_refused - refused
         if more and more[0].is_trial:
             self.waiting.extendleft(reversed(more))
         else:

@@ -126,8 +126,8 @@ class Searches:
         tuned: The searches.
         registry: Of plugins.
         store: Whose rows say how far each is.
-        num_ended: Runs of trials that had ended before the work began.
-        num_refused: Runs of trials that could not be planned, since then.
+        num_ended: Runs of trials that others have done: before the work began, or meanwhile.
+        num_refused: Runs of trials that could not be planned, since the work began.
         skipped: Runs that cannot be done, each with the reason: final runs of a method none of
             whose trials has a value, trials that end again and again without leaving a row.
     """
@@ -140,7 +140,7 @@ class Searches:
     skipped: list[tuple[Cell, str]] = field(default_factory=list[tuple[Cell, str]])
     _open: dict[str, set[str]] = field(default_factory=dict[str, set[str]])
     _asked: set[str] = field(default_factory=set[str])
-    _refused: dict[str, int] = field(default_factory=dict[str, int])
+    _counted: set[tuple[str, int]] = field(default_factory=set[tuple[str, int]])
 
     @property
     def num_cells(self) -> int:
@@ -151,11 +151,9 @@ class Searches:
         """Return what may be done at once: the next runs of each search."""
         found: list[Cell] = []
         for tuned in self.tuned:
-            step, cells = self._go_on(tuned)
-            begun = 0 if step.over else len(tuned.repeats) - len(step.cells)
-            self.num_ended += len(step.trials) * len(tuned.repeats) + begun
-            found += cells
-        self.num_refused = 0  # they are among the ended
+            found += self._go_on(tuned)
+        self.num_ended += self.num_refused
+        self.num_refused = 0
         return found
 
     def after(self, cell: Cell) -> list[Cell]:
@@ -168,21 +166,32 @@ class Searches:
         if waiting:
             return []
         (tuned,) = (each for each in self.tuned if each.search == tuning.search)
-        return self._go_on(tuned)[1]
+        return self._go_on(tuned)
 
-    def _go_on(self, tuned: Tuned) -> tuple[Step, list[Cell]]:
+    def _go_on(self, tuned: Tuned) -> list[Cell]:
         step = next_step(tuned, self.registry, self.store)
-        refused = sum(not trial.ended for trial in step.trials) * len(tuned.repeats)
-        self.num_refused += refused - self._refused.get(tuned.search, 0)
-        self._refused[tuned.search] = refused
+        self._count(tuned, step)
         keys = {cell.run.key for cell in step.cells}
         if step.over and step.best is None:
-            return step, self._give_up(step, "no trial of its search has a value")
+            return self._give_up(step, "no trial of its search has a value")
         if keys & self._asked:
-            return step, self._give_up(step, "it ended before and left no row")
+            return self._give_up(step, "it ended before and left no row")
         self._asked |= keys
         self._open[tuned.search] = set() if step.over else set(keys)
-        return step, list(step.cells)
+        return list(step.cells)
+
+    def _count(self, tuned: Tuned, step: Step) -> None:
+        """Count, once for each trial, the runs that this work list has not asked for."""
+        repeats = len(tuned.repeats)
+        for trial in step.trials:
+            if (tuned.search, trial.number) not in self._counted:
+                self._counted.add((tuned.search, trial.number))
+                self.num_ended += repeats if trial.ended else 0
+                self.num_refused += 0 if trial.ended else repeats
+        current = (tuned.search, len(step.trials))
+        if not step.over and current not in self._counted:
+            self._counted.add(current)
+            self.num_ended += repeats - len(step.cells)
 
     def _give_up(self, step: Step, reason: str) -> list[Cell]:
         self.skipped += [(cell, reason) for cell in step.cells]

@@ -1,6 +1,9 @@
 import json
+from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).parents[2]
 
 
 def test_the_sample_answers_where_there_is_no_store(harness):
@@ -31,3 +34,12 @@ def test_two_stores_at_once_are_refused(harness):
 
     assert ended.code == 2
     assert "--sample and --store" in ended.err
+
+
+def test_the_page_of_the_reality_check_shows_the_board_of_the_sample(harness):
+    study = ROOT / "studies" / "omniglot_reality_check.yaml"
+
+    ended = harness("leaderboard", "--sample", "--study", study, "--format", "md")
+
+    assert ended.code == 0
+    assert f"\n\n{ended.out}\n" in (ROOT / "docs" / "reality_check.md").read_text()

@@ -226,6 +226,23 @@ def test_a_trial_that_leaves_no_row_is_not_asked_for_again(work, registry, store
     assert [cell.run.key for cell, _ in searches.skipped] == [second.run.key]
 
 
+def test_trials_that_another_process_does_meanwhile_are_counted(work, registry, store):
+    one, other = (Searches([far(work())], registry, store) for _ in range(2))
+    first = one.begin()
+    assert [cell.run.key for cell in other.begin()] == [cell.run.key for cell in first]
+    for cell in first:
+        end(store, cell, 0.5)
+    second = [cell for ended in first for cell in other.after(ended)]
+    for cell in second:
+        end(store, cell, 0.4)
+
+    third = [cell for ended in first for cell in one.after(ended)]
+
+    assert [cell.run.method for cell in second] == ["far[trial 1]"] * 2
+    assert [cell.run.method for cell in third] == ["far[trial 2]"] * 2
+    assert (one.num_ended, other.num_ended) == (2, 0)
+
+
 def test_more_trials_prolong_a_search_and_make_other_final_runs(work, registry, store):
     short, long = far(work()), far(work(("trials: 4", "trials: 6")))
     finals = finish(short, registry, store)

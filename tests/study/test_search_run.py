@@ -68,7 +68,7 @@ def test_two_workers_share_a_search(whole, start, run, folder):
     one, other = (start(*command) for _ in range(2))
     outputs = [worker.communicate(timeout=300)[0] for worker in (one, other)]
 
-    assert (one.returncode, other.returncode) == (0, 0), outputs
+    assert (one.returncode, other.returncode) == (0, 0), "\n".join(outputs)
     assert set(rows(folder / "shared")) == set(rows(whole))
 
 

@@ -1,13 +1,16 @@
-"""Rewrite the answers in docs/sql.md, and before that, if stores are named, the shipped sample.
+"""Rewrite the answers in the pages, and before that, if stores are named, the shipped sample.
 
-    python docs/refresh_sql.py                           # answers only
-    python docs/refresh_sql.py --from runs               # sample and answers
-    python docs/refresh_sql.py --from runs --where "protocol = 'omniglot_small'"
+    python docs/refresh_answers.py                           # answers only
+    python docs/refresh_answers.py --from runs               # sample and answers
+    python docs/refresh_answers.py --from runs --where "protocol = 'omniglot_small'"
 
 The rows of every protocol that a named store holds replace those of the sample; rows of other
-protocols stay. Rehearsals and the trials of searches are left out, and so are nearest neighbours
-and, but for the first two seeds of a method, the rows of single queries: they would be most of the
+protocols stay. Rehearsals are left out, and so are nearest neighbours and, but for the first two
+seeds of a method and for trials of searches, the rows of single queries: they would be most of the
 bytes.
+
+An answer is what follows a statement in a block `sql`, and what stands between two comments, of
+which the first is a `harness leaderboard`.
 """
 
 from __future__ import annotations
@@ -23,6 +26,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from harness.cli.listing import read_work
+from harness.registry import discover
+from harness.report.boards import render_leaderboard
+from harness.report.leaderboard import leaderboard
 from harness.report.tables import render
 from harness.settings import SAMPLE_STORE
 from harness.store.compaction import publish_segment
@@ -32,18 +39,23 @@ from harness.store.schema import TABLES
 from harness.store.segments import current_generation
 from harness.store.writer import Store, find_store, open_store
 
-PAGE = Path(__file__).with_name("sql.md")
+PAGES = tuple(Path(__file__).with_name(name) for name in ("sql.md", "reality_check.md"))
 MOST_BYTES = 1_500_000
 QUERIES_OF = """
-    SELECT attempt_id FROM runs WHERE protocol <> 'digits'
+    SELECT attempt_id FROM runs WHERE protocol <> 'digits' AND trial IS NULL
     QUALIFY dense_rank() OVER (PARTITION BY protocol, method ORDER BY seed) <= 2
 """  # runs whose single queries are kept
+_BOARD = re.compile(
+    r"(<!-- harness leaderboard --sample --study (?P<study>\S+) --format md -->).*?(?=<!-- -->)",
+    re.DOTALL,
+)
 _ANSWERED = re.compile(r"(```sql\n(?P<sql>.*?)```\n)(?:\n(?:\|[^\n]*\n)+)?", re.DOTALL)
 
 
 def rewritten(page: str, store: Store) -> str:
     """Return the page with the answer of the store below each of its statements."""
-    return _ANSWERED.sub(lambda found: f"{found[1]}\n{answer(store, found['sql'])}\n", page)
+    page = _ANSWERED.sub(lambda found: f"{found[1]}\n{answer(store, found['sql'])}\n", page)
+    return _BOARD.sub(lambda found: f"{found[1]}\n\n{board(store, found['study'])}\n\n", page)
 
 
 def answer(store: Store, sql: str) -> str:
@@ -51,12 +63,18 @@ def answer(store: Store, sql: str) -> str:
     return render(query(store, sql), "md")
 
 
+def board(store: Store, study: str) -> str:
+    """Return the leaderboard of a study as Markdown."""
+    planned = read_work(study, discover(), smoke=False).planned()
+    return render_leaderboard(leaderboard(store, planned=planned), "md")
+
+
 def refresh(sample: Path, sources: Sequence[Path], where: str) -> None:
     """Replace the rows of the sample that the sources have as well."""
     with tempfile.TemporaryDirectory() as scratch:
         parts = [Path(scratch) / str(number) for number in range(len(sources) + 1)]
         for source, part in zip(sources, parts, strict=False):
-            export(find_store(source), part, where=f"NOT smoke AND trial IS NULL AND ({where})")
+            export(find_store(source), part, where=f"NOT smoke AND ({where})")
         kept = _others(parts[:-1], sample, parts[-1])
         merged = _merged(parts[:-1] + kept, Path(scratch) / "merged")
         shutil.rmtree(sample, ignore_errors=True)
@@ -112,8 +130,9 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.sources:
         refresh(SAMPLE_STORE, arguments.sources, arguments.where)
-    page = PAGE.read_text(encoding="utf-8")
-    PAGE.write_text(rewritten(page, find_store(SAMPLE_STORE)), encoding="utf-8")
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        page.write_text(rewritten(text, find_store(SAMPLE_STORE)), encoding="utf-8")
 
 
 if __name__ == "__main__":
