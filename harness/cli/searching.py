@@ -12,6 +12,7 @@ from harness.settings import Settings
 
 if TYPE_CHECKING:
     from harness.registry import Registry
+    from harness.search import Trial
     from harness.study.tuning import Step, Tuned
     from harness.study.work import Work
 
@@ -33,9 +34,7 @@ def print_work(work: Work, registry: Registry, settings: Settings, *, as_json: b
         for tuned, step in steps:
             json_line(_record(tuned, step))
     elif steps:
-        header = ("search", "method", "protocol", "trials", "final runs", tuned_metric(steps))
-        columns((*header, "best values"), [_row(tuned, step) for tuned, step in steps])
-        click.echo()
+        _print_steps(steps)
     code = print_cells([*cells, *work.cells], settings, as_json=as_json)
     if steps:
         known = len(cells) + len(work.cells)
@@ -45,6 +44,22 @@ def print_work(work: Work, registry: Registry, settings: Settings, *, as_json: b
             click.echo(f"{rest} more runs are planned when these trials have ended", err=True)
     say_untuned(work)
     return code
+
+
+def print_found(work: Work, registry: Registry, settings: Settings, *, as_json: bool) -> None:
+    """Print what each search has found."""
+    steps = _steps(work, registry, settings)
+    if as_json:
+        for tuned, step in steps:
+            json_line({"event": "search", **_record(tuned, step)})
+    elif steps:
+        _print_steps(steps)
+
+
+def _print_steps(steps: list[tuple[Tuned, Step]]) -> None:
+    header = ("search", "method", "protocol", "trials", "final runs", tuned_metric(steps))
+    columns((*header, "best values"), [_row(tuned, step) for tuned, step in steps])
+    click.echo()
 
 
 def counted(
@@ -99,8 +114,13 @@ def _row(tuned: Tuned, step: Step) -> tuple[object, ...]:
         f"{len(step.trials)}/{tuned.trials}",
         tuned.finals,
         "" if best is None or best.objective is None else f"{best.objective:.4f}",
-        "" if best is None else ", ".join(f"{path}={best.values[path]}" for path in best.values),
+        "" if best is None else _values(best),
     )
+
+
+def _values(best: Trial) -> str:
+    found = ", ".join(f"{path}={best.values[path]}" for path in best.values)
+    return found or "as given"
 
 
 def _record(tuned: Tuned, step: Step) -> dict[str, object]:

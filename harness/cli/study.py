@@ -13,7 +13,7 @@ from harness.cli.ensemble import join_after
 from harness.cli.listing import read_work
 from harness.cli.options import Action, command, group, with_settings
 from harness.cli.output import columns, json_line
-from harness.cli.searching import STATES, counted, is_done, print_work, say_untuned
+from harness.cli.searching import STATES, counted, is_done, print_found, print_work, say_untuned
 from harness.settings import Settings, cache_folder, check_online
 
 if TYPE_CHECKING:
@@ -207,6 +207,8 @@ def do_work(
     joined_badly = False
     if work.ensembles and not tally.interrupted:
         joined_badly = not join_after(work, registry, settings, as_json=options["as_json"])
+    if not tally.interrupted:
+        print_found(work, registry, settings, as_json=options["as_json"])
     return outcome.report(work, tally, as_json=options["as_json"]) or int(joined_badly)
 
 

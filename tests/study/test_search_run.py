@@ -61,6 +61,8 @@ def _check_table(run) -> None:
     assert status.returncode == 0, status.stdout
     again = run(*COMMAND, "--store", "killed")
     assert "28 finished before" in again.stdout, again.stdout
+    found = [line.split() for line in again.stdout.splitlines() if " 5/5 " in line]
+    assert [words[1] for words in found] == ["fine", "odd"], again.stdout
 
 
 def test_two_workers_share_a_search(whole, start, run, folder):
