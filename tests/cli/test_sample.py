@@ -23,7 +23,9 @@ def test_the_sample_has_a_leaderboard_with_intervals(harness):
 
 
 @pytest.mark.parametrize(
-    "words", [("compare", "hist", "proxy_anchor"), ("runs",), ("leaderboard",)], ids=lambda w: w[0]
+    "words",
+    [("compare", "hist[tuned]", "proxy_anchor[tuned]"), ("runs",), ("leaderboard",)],
+    ids=lambda w: w[0],
 )
 def test_every_reader_of_results_reads_the_sample(harness, words):
     assert harness(*words, "--sample").code == 0
