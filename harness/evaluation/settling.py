@@ -85,7 +85,8 @@ def facts_of(
     first = torch.where(hits.any(1), hits.int().argmax(1) + 1, 0)
     if first_beyond is not None:
         first = torch.where(first > 0, first, first_beyond)
-    kept = nearest.first(problem.neighbors)
+    # Copies: a view would keep the whole lists alive, Q x R numbers in the end.
+    kept = (part.clone() for part in nearest.first(problem.neighbors))
     return Facts(queries, first, *_precision(problem, queries, hits), *kept)
 
 

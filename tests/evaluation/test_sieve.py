@@ -161,3 +161,14 @@ def test_a_collapsed_set_too_large_to_score_pair_by_pair_is_ranked_by_row():
     assert found.neighbor_rows[7].tolist() == [1, 4, 10, 13]
     # 5000 = 2 (mod 3): the classmates of 0 point elsewhere, 15000 alone does not
     assert found.first_hit_rank[0] == 15_000 // 3
+
+
+def test_what_is_known_of_a_block_keeps_none_of_its_lists_alive():
+    values = torch.randn(600, 8, generator=torch.Generator().manual_seed(3))
+    labels = torch.zeros(600, dtype=torch.long)  # one class: the lists are as long as the gallery
+    items = Embeddings(values, labels, torch.arange(600))
+    problem = pose(items, items, distance="cosine", neighbors=4)
+
+    for facts in rank_rows(problem, torch.arange(600), 2**30):
+        for part in (facts.neighbor_rows, facts.neighbor_scores):
+            assert part.untyped_storage().nbytes() == 8 * part.numel()
