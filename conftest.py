@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 
 import hypothesis
@@ -11,6 +12,10 @@ import pytest
 # One thread in every process, before torch is imported: the tests are many and small, and OpenMP
 # threads that spin for one another cost more than they compute on a busy machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Started in the background, a shell lets its programs ignore Ctrl-C, and what they start as well.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Machines that test are shared and slow: a deadline would fail on load, not on a defect.
 hypothesis.settings.register_profile("harness", deadline=None, max_examples=50)
