@@ -43,19 +43,6 @@ def cells_of(
     Methods take turns, so that a study which is cut short compares what it has.
 
     Raises:
-        HarnessError: A method does not fit a protocol, or two methods are one.
-    """
-    cells = all_cells(study, registry, protocols, smoke=smoke)
-    refuse_doubles(cells)
-    return cells
-
-
-def all_cells(
-    study: Study, registry: Registry, protocols: Iterable[Protocol], *, smoke: bool = False
-) -> tuple[Cell, ...]:
-    """Return the same, whether or not two methods are one.
-
-    Raises:
         HarnessError: A method does not fit a protocol.
     """
     cells: list[Cell] = []
@@ -85,15 +72,6 @@ def method_cells(
         Cell(name, protocol, replace(request, folds=(run.fold,), seeds=(run.seed,)), run)
         for run in runs
     ]
-
-
-def shard_of(cells: Sequence[Cell], *, index: int, count: int) -> tuple[Cell, ...]:
-    """Return every `count`-th cell from `index` on; the shards of a list partition it.
-
-    >>> shard_of("abcdefg", index=1, count=3)
-    ('b', 'e')
-    """
-    return tuple(cells[index::count])
 
 
 def methods_from(plugins: Sequence[str], registry: Registry) -> tuple[tuple[str, ...], ...]:

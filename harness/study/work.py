@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from harness.plan.making import repeats
 from harness.protocol import Protocol, digest
 from harness.registry import Registry
-from harness.study.cells import Cell, all_cells, refuse_doubles
+from harness.study.cells import Cell, cells_of, refuse_doubles
 from harness.study.document import Study
 from harness.study.tuning import Step, Tuned, next_step, tuned_of
 
@@ -92,7 +92,7 @@ def work_of(
             be done as it is written.
     """
     protocols = tuple(protocols)
-    cells = all_cells(study, registry, protocols, smoke=smoke)
+    cells = cells_of(study, registry, protocols, smoke=smoke)
     work = Work(
         cells,
         save_embeddings=study.save_embeddings or study.ensembles,

@@ -9,10 +9,9 @@ import pytest
 from harness.errors import HarnessError
 from harness.protocol import load as load_protocol
 from harness.registry import discover
-from harness.study import cells_of, load, shard_of
+from harness.study import load, work_of
 from harness.study.cells import methods_from, study_from
 from harness.study.document import dump
-from harness.study.work import work_of
 
 ROOT = Path(__file__).parents[2]
 STUDY = """\
@@ -44,7 +43,7 @@ def written(folder: Path, text: str) -> Path:
 
 
 def test_a_study_is_methods_by_seeds_and_the_methods_take_turns(tmp_path, registry, digits):
-    cells = cells_of(load(written(tmp_path, STUDY)), registry, [digits])
+    cells = work_of(load(written(tmp_path, STUDY)), registry, [digits]).cells
 
     assert [(cell.run.seed, cell.method) for cell in cells] == [
         (0, "far"), (0, "near"), (1, "far"), (1, "near"), (5, "far"), (5, "near"),
@@ -59,7 +58,7 @@ def test_a_study_is_methods_by_seeds_and_the_methods_take_turns(tmp_path, regist
 def test_a_work_list_is_the_same_each_time(tmp_path, registry, digits):
     path = written(tmp_path, STUDY)
 
-    first, again = (cells_of(load(path), registry, [digits]) for _ in range(2))
+    first, again = (work_of(load(path), registry, [digits]).cells for _ in range(2))
 
     assert [cell.run.key for cell in first] == [cell.run.key for cell in again]
 
@@ -67,7 +66,7 @@ def test_a_work_list_is_the_same_each_time(tmp_path, registry, digits):
 def test_each_cell_plans_its_own_run_again(tmp_path, registry, digits):
     from harness.plan import make_plan
 
-    for cell in cells_of(load(written(tmp_path, STUDY)), registry, [digits]):
+    for cell in work_of(load(written(tmp_path, STUDY)), registry, [digits]).cells:
         assert [run.key for run in make_plan(digits, registry, cell.request)] == [cell.run.key]
 
 
@@ -79,12 +78,13 @@ def test_a_study_reads_back_as_it_was_written(tmp_path):
 
 @pytest.mark.parametrize("count", [1, 2, 4, 7])
 def test_shards_partition_a_work_list(tmp_path, registry, digits, count):
-    cells = cells_of(load(written(tmp_path, STUDY)), registry, [digits])
+    work = work_of(load(written(tmp_path, STUDY)), registry, [digits])
 
-    shards = [shard_of(cells, index=index, count=count) for index in range(count)]
+    shards = [work.shard(index=index, count=count).cells for index in range(count)]
 
     keys = [cell.run.key for shard in shards for cell in shard]
-    assert sorted(keys) == sorted(cell.run.key for cell in cells)
+    assert sorted(keys) == sorted(cell.run.key for cell in work.cells)
+    assert max(map(len, shards)) - min(map(len, shards)) <= 1
 
 
 @pytest.mark.parametrize(
@@ -107,14 +107,14 @@ def test_a_method_that_does_not_fit_is_named(tmp_path, registry, digits):
     study = load(written(tmp_path, STUDY.replace("tau: 8", "tau: -8")))
 
     with pytest.raises(HarnessError, match=r"method near: .*tau"):
-        cells_of(study, registry, [digits])
+        work_of(study, registry, [digits])
 
 
 def test_two_methods_that_are_one_run_are_refused(tmp_path, registry, digits):
     study = load(written(tmp_path, STUDY.replace("tau: 8", "tau: 24")))
 
     with pytest.raises(HarnessError, match="methods far and near are the same run"):
-        cells_of(study, registry, [digits])
+        work_of(study, registry, [digits])
 
 
 def test_a_bare_name_is_looked_for_among_the_studies(tmp_path, monkeypatch):
