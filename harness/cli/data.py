@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import click
 
@@ -41,9 +42,13 @@ def data() -> None:
 @with_settings("data")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object per data set.")
 def list_data(*, settings: Settings, as_json: bool) -> None:
-    """List data sets, their official sizes, and whether they are here."""
-    header = ("data set", "images", "classes", "state")
-    rows = [(*_sizes(card), state) for card, state in _states(_registry(settings), settings.data)]
+    """List data sets, their official sizes, and whether they are here.
+
+    One is here, partial (a fetch has begun), missing, wrong, or yours to be named by its path.
+    """
+    header = ("data set", "images", "classes", "state", "about")
+    cards = [cast("DatasetSpec", one.card) for one in _registry(settings).entries("dataset")]
+    rows = [(*_sizes(card), *_state(card, settings)) for card in cards]
     if as_json:
         for row in rows:
             json_line(dict(zip(("dataset", *header[1:]), row, strict=True)))
@@ -61,18 +66,29 @@ def fetch_data(name: str, *, settings: Settings, keep: bool) -> None:
     A download that was cut goes on where it ended. `harness data verify` looks at the result.
     """
     from harness.cli.transfers import progress_line
-    from harness.data.fetching import fetch
+    from harness.contracts import DataContext
+    from harness.data.fetching import fetch, unfinished
     from harness.download import size_text
 
     check_online(settings, "harness data fetch")
     entry = _registry(settings).get("dataset", name)
     card = cast("DatasetSpec", entry.card)
-    if (found := _found(card, settings.data)) is not None:
+    try:
+        found = _found(card, settings.data)
+    except HarnessError as error:
+        if not unfinished(card, settings.data):
+            raise _no_whole_copy(error) from error
+        found = None  # what is wrong may be what has not come yet
+    if found is not None:
         click.echo(f"{card.name} is here already: {_where(found)}")
         return
     with progress_line(size_text) as tell:
         folder = fetch(card, settings.data, progress=tell, keep=keep)
-    click.echo(f"{card.name} is in {folder}; next: harness data verify {card.name}")
+    try:
+        card.build(card.params(), DataContext(settings.data))
+    except HarnessError as error:
+        raise _no_whole_copy(error) from error
+    click.echo(f"{card.name} is in {folder}; next: {_typed('verify', card, settings)}")
 
 
 @command("verify")
@@ -171,24 +187,35 @@ def _sizes(card: DatasetSpec) -> tuple[str, int | None, int | None]:
     return card.name, card.num_images, card.num_classes
 
 
-def _states(registry: Registry, root: Path) -> list[tuple[DatasetSpec, str]]:
-    """Return each data set's card, and what is known of it here."""
-    return [
-        (card, _state(card, root))
-        for card in (cast("DatasetSpec", entry.card) for entry in registry.entries("dataset"))
-    ]
+class _State(NamedTuple):
+    name: str
+    about: str
 
 
-def _state(card: DatasetSpec, root: Path) -> str:
+def _state(card: DatasetSpec, settings: Settings) -> _State:
+    """Return whether a data set is here, and where, or what to type."""
+    from harness.data.fetching import unfinished
+
+    root = settings.data
     if any(field.is_required() for field in card.params.model_fields.values()):
-        return "yours; needs parameters"
+        return _State("yours", card.how_to_get)
+    problem = ""
     try:
-        found = _found(card, root)
+        if (found := _found(card, root)) is not None:
+            return _State("here", _where(found))
     except HarnessError as error:
-        return f"wrong: {error.message}"
-    if found is not None:
-        return f"here: {_where(found)}"
-    return "missing; harness data fetch " + card.name if _fetchable(card) else "missing"
+        problem = error.message
+    fetch = _typed("fetch", card, settings) if card.files else card.how_to_get
+    if lacks := unfinished(card, root):
+        return _State("partial", f"{' and '.join(lacks)}; {fetch}")
+    return _State("wrong", problem) if problem else _State("missing", fetch)
+
+
+def _typed(verb: str, card: DatasetSpec, settings: Settings) -> str:
+    """Return a command about a data set, with the folder if it was named by a flag."""
+    named = settings.sources["data"] == "--data"
+    where = f" --data {shlex.quote(str(settings.data))}" if named else ""
+    return f"harness data {verb} {card.name}{where}"
 
 
 def _found(card: DatasetSpec, root: Path) -> SampleTable | None:
@@ -207,9 +234,10 @@ def _found(card: DatasetSpec, root: Path) -> SampleTable | None:
         return None
 
 
+def _no_whole_copy(error: HarnessError) -> HarnessError:
+    """Return the error with what to do about a copy that fetching again would leave as it is."""
+    return HarnessError(error.message, hint="move that copy away, then type the same again")
+
+
 def _where(table: SampleTable) -> str:
     return str(table.root or "in memory")
-
-
-def _fetchable(card: DatasetSpec) -> bool:
-    return bool(card.files)

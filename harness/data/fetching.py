@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from harness.archives import unpack
-from harness.download import Patience, Promise, download, held
+from harness.download import Patience, Promise, download, held, partial_path, size_text
 from harness.errors import HarnessError, MissingDataError
 from harness.specs import DataFile, DatasetSpec
 
@@ -65,6 +65,27 @@ def fetch(
 def is_here(file: DataFile, folder: Path) -> bool:
     """Return whether a file of a data set is in its folder, unpacked or not."""
     return _unpacked(file, folder).exists() or (folder / file.name).exists()
+
+
+def unfinished(card: DatasetSpec, root: Path) -> list[str]:
+    """Return in words what a fetch that has begun has yet to do; nothing if none has begun."""
+    folder = root / card.folder
+    begun = any(
+        is_here(file, folder) or partial_path(folder / file.name).exists() for file in card.files
+    )
+    lacking = [file for file in card.files if not _unpacked(file, folder).exists()]
+    return [_lack(file, folder) for file in lacking] if begun else []
+
+
+def _lack(file: DataFile, folder: Path) -> str:
+    """Return why a file cannot be used yet."""
+    if (folder / file.name).exists():
+        return f"{file.name} is not unpacked"
+    try:
+        size = partial_path(folder / file.name).stat().st_size
+    except FileNotFoundError:
+        return f"{file.name} is missing"
+    return f"{size_text(size)} of {file.name} are here"
 
 
 def _unpacked(file: DataFile, folder: Path) -> Path:

@@ -3,7 +3,7 @@
 Only what a user asked for comes here: `harness data fetch`, `harness weights fetch`, `--download`.
 """
 
-from harness.download.fetching import download, held
+from harness.download.fetching import download, held, partial_path
 from harness.download.promises import Promise, file_digest, size_text
 from harness.download.transfer import Patience, ReportProgress
 
@@ -14,5 +14,6 @@ __all__ = [
     "download",
     "file_digest",
     "held",
+    "partial_path",
     "size_text",
 ]

@@ -41,7 +41,7 @@ def download(
         HarnessError: No mirror gives it as promised, or it cannot be written.
     """
     promise, patience = promise or Promise(), patience or Patience()
-    partial = target.with_name(f".{target.name}.part")
+    partial = partial_path(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with held(partial) as file:
@@ -55,6 +55,11 @@ def download(
             hint="make room, or set HARNESS_DATA or HARNESS_WEIGHTS to another folder",
         ) from error
     return target
+
+
+def partial_path(target: Path) -> Path:
+    """Return where what has come of a file waits for the rest."""
+    return target.with_name(f".{target.name}.part")
 
 
 def _from_any(urls: Sequence[str], name: str, transfer: Transfer) -> None:

@@ -72,20 +72,72 @@ def test_a_listing_says_what_is_here_and_what_is_missing(harness):
     after = harness("data", "list", "--json")
 
     states = [
-        {row["dataset"]: row["state"] for row in map(json.loads, ended.out.splitlines())}
-        for ended in (before, after)
+        {row["dataset"]: (row["state"], row["about"]) for row in records}
+        for records in (map(json.loads, ended.out.splitlines()) for ended in (before, after))
     ]
-    assert states[0]["pictures"] == "missing; harness data fetch pictures"
-    assert states[1]["pictures"] == "here: data/pictures"
-    assert states[1]["digits"] == "here: in memory"
-    assert states[1]["folder"] == "yours; needs parameters"
+    assert states[0]["pictures"] == ("missing", "harness data fetch pictures")
+    assert states[1]["pictures"] == ("here", "data/pictures")
+    assert states[1]["digits"] == ("here", "in memory")
+    assert states[1]["folder"] == ("yours", "set dataset.params.path to the folder")
+
+
+def state_of(harness, name: str, *words: str) -> list[str]:
+    lines = harness("data", "list", *words).out.splitlines()
+    (words_of,) = [line.split() for line in lines if line.startswith(f"{name} ")]
+    return words_of[3:]
+
+
+def test_a_listing_says_what_has_come_of_a_data_set(harness, tmp_path):
+    folder = tmp_path / "my data" / "pictures"
+    folder.mkdir(parents=True)
+    (folder / ".pictures.tgz.part").write_bytes(b"beginning")
+
+    cut = state_of(harness, "pictures", "--data", "my data")
+    (folder / "pictures.tgz").write_bytes(pictures())
+    packed = state_of(harness, "pictures", "--data", "my data")
+
+    command = "harness data fetch pictures --data 'my data'"
+    assert " ".join(cut) == f"partial 9 bytes of pictures.tgz are here; {command}"
+    assert " ".join(packed) == f"partial pictures.tgz is not unpacked; {command}"
 
 
 def test_a_listing_is_a_table(harness):
     ended = harness("data", "list")
 
     assert ended.code == 0
-    assert ended.out.splitlines()[0].split() == ["data", "set", "images", "classes", "state"]
+    assert ended.out.splitlines()[0].split() == [
+        "data",
+        "set",
+        "images",
+        "classes",
+        "state",
+        "about",
+    ]
+
+
+def test_a_fetch_of_several_files_goes_on_with_those_that_are_missing(harness, web):
+    first = harness("data", "fetch", "album")
+    listed = state_of(harness, "album")
+    web.put("names.txt", b"stripes")
+    web.asked.clear()
+
+    second = harness("data", "fetch", "album")
+
+    assert first.code == 2
+    assert "cannot download names.txt" in first.err
+    assert " ".join(listed) == "partial names.txt is missing; harness data fetch album"
+    assert second.code == 0, second.err
+    assert names(web) == ["names.txt"]
+
+
+def test_a_copy_that_a_fetch_would_leave_as_it_is_must_make_way(harness, tmp_path):
+    (tmp_path / "data" / "cub200" / "CUB_200_2011").mkdir(parents=True)
+
+    ended = harness("data", "fetch", "cub200")
+
+    assert ended.code == 2
+    assert "data set 'cub200' is not in" in ended.err
+    assert "hint: move that copy away, then type the same again" in ended.err
 
 
 def test_verifying_counts_decodes_and_prints_a_digest(harness, tmp_path):

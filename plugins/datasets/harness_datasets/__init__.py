@@ -65,34 +65,44 @@ def _digits(_params: NoParams, _context: DataContext) -> SampleTable:
 
 def _omniglot(params: OfficialParams, context: DataContext) -> SampleTable:
     from harness_datasets import omniglot
+    from harness_datasets.files import hinting
 
-    return omniglot.load(OMNIGLOT, context.root, allow_partial=params.allow_partial)
+    with hinting(OMNIGLOT, context.root):
+        return omniglot.load(OMNIGLOT, context.root, allow_partial=params.allow_partial)
 
 
 def _cub200(params: OfficialParams, context: DataContext) -> SampleTable:
     from harness_datasets import cub
+    from harness_datasets.files import hinting
 
-    return cub.load(CUB200, context.root, allow_partial=params.allow_partial)
+    with hinting(CUB200, context.root):
+        return cub.load(CUB200, context.root, allow_partial=params.allow_partial)
 
 
 def _cars196(params: OfficialParams, context: DataContext) -> SampleTable:
     from harness_datasets import cars
+    from harness_datasets.files import hinting
 
-    return cars.load(CARS196, context.root, allow_partial=params.allow_partial)
+    with hinting(CARS196, context.root):
+        return cars.load(CARS196, context.root, allow_partial=params.allow_partial)
 
 
 def _sop(params: OfficialParams, context: DataContext) -> SampleTable:
     from harness_datasets import sop
+    from harness_datasets.files import hinting
 
-    return sop.load(SOP, context.root, allow_partial=params.allow_partial)
+    with hinting(SOP, context.root):
+        return sop.load(SOP, context.root, allow_partial=params.allow_partial)
 
 
 def _inshop(params: InShopParams, context: DataContext) -> SampleTable:
     from harness_datasets import inshop
+    from harness_datasets.files import hinting
 
-    return inshop.load(
-        INSHOP, context.root, images=params.images, allow_partial=params.allow_partial
-    )
+    with hinting(INSHOP, context.root):
+        return inshop.load(
+            INSHOP, context.root, images=params.images, allow_partial=params.allow_partial
+        )
 
 
 def _folder(params: FolderParams, context: DataContext) -> SampleTable:

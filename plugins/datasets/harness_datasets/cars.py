@@ -11,18 +11,33 @@ agree on class ids, and in all three the train and test parts share classes.
 from __future__ import annotations
 
 import csv
+import struct
+import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from harness.api import DatasetSpec, HarnessError, SampleTable
-from harness_datasets.files import Row, check_counts, find, images_below, integer, make_table
+from harness.api import DatasetSpec, HarnessError, MissingDataError, SampleTable
+from harness_datasets.files import (
+    Row,
+    check_counts,
+    find,
+    images_below,
+    integer,
+    make_table,
+    read_text,
+)
 
 FOLDERS = ("cars196/", "stanford_cars/", "")
 NUM_CLASSES = 196
 NUM_TRAIN = 8_144  # the test images of B and C, which are numbered from 1 again, follow
+DAMAGE = (
+    *(ValueError, TypeError, LookupError, EOFError, NotImplementedError, MemoryError),
+    *(zlib.error, struct.error),
+)
+"""What scipy raises for a file that was cut, garbled, or is none of MATLAB's."""
 
 
 class Listing(NamedTuple):
@@ -51,6 +66,8 @@ def load(card: DatasetSpec, root: Path, *, allow_partial: bool) -> SampleTable:
 def _one_folder(base: Path) -> Listing:
     """Read layout A."""
     file = base / "cars_annos.mat"
+    if not file.exists():
+        raise MissingDataError(f"{file} is missing; it says what the images of car_ims/ show")
     content = _matlab(file)
     rows: list[Row] = []
     columns = ("relative_im_path", "class", "test")
@@ -81,10 +98,7 @@ def _two_folders(base: Path) -> Listing:
 def _by_class(base: Path) -> Listing:
     """Read layout C; folder names have `-` where a class name has `/`."""
     file = base / "names.csv"
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise HarnessError(f"{file} cannot be read: {error}") from error
+    lines = read_text(file).splitlines()
     names = [fields[0].strip() for fields in csv.reader(lines) if fields]
     label_of = {name.replace("/", "-"): label for label, name in enumerate(names, start=1)}
     inner = "car_data/car_data" if (base / "car_data/car_data").is_dir() else "car_data"
@@ -126,11 +140,14 @@ def _devkit(base: Path, name: str) -> Path:
 def _matlab(file: Path) -> Mapping[str, np.ndarray]:
     """Read a MATLAB file."""
     from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
 
     try:
         return loadmat(file, squeeze_me=True)
-    except (OSError, ValueError, TypeError, NotImplementedError) as error:
-        raise HarnessError(f"{file} cannot be read: {error}") from error
+    except OSError as error:
+        raise HarnessError(f"{file} cannot be read: {error.strerror or error}") from error
+    except (MatReadError, *DAMAGE) as error:
+        raise HarnessError(f"{file} is cut or no MATLAB file: {error}") from error
 
 
 def _fields(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,8 +37,13 @@ def find(card: DatasetSpec, root: Path, places: Sequence[str]) -> Path:
     raise MissingDataError(
         f"data set {card.name!r} is not in {root.absolute()}; looked there for "
         f"{', '.join(places)}",
-        hint=card.how_to_get,
+        hint=how_to_get(card, root),
     )
+
+
+def how_to_get(card: DatasetSpec, root: Path) -> str:
+    """Return what a person can type or do to get a data set into a folder."""
+    return card.how_to_get.replace("FOLDER", str(root))
 
 
 def read_lines(file: Path, *, num_fields: int, skip: int = 0) -> Iterator[Line]:
@@ -46,11 +52,7 @@ def read_lines(file: Path, *, num_fields: int, skip: int = 0) -> Iterator[Line]:
     Raises:
         HarnessError: The file is missing, no text, or a line has too few fields.
     """
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise HarnessError(f"{file} cannot be read: {error}") from error
-    for number, line in enumerate(text.splitlines(), start=1):
+    for number, line in enumerate(read_text(file).splitlines(), start=1):
         if number <= skip or not line.strip():
             continue
         fields = line.split(maxsplit=num_fields - 1)
@@ -59,6 +61,22 @@ def read_lines(file: Path, *, num_fields: int, skip: int = 0) -> Iterator[Line]:
             raise HarnessError(f"{where}: expected {num_fields} fields, found {line.strip()!r}")
         fields[-1] = fields[-1].rstrip()
         yield Line(where, fields)
+
+
+def read_text(file: Path) -> str:
+    """Return what a text file holds.
+
+    Raises:
+        HarnessError: The file is missing or no text.
+    """
+    try:
+        return file.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise HarnessError(f"{file} is missing") from None
+    except OSError as error:
+        raise HarnessError(f"{file} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise HarnessError(f"{file} is no text in UTF-8: {error}") from error
 
 
 def integer(text: str, where: str, *, low: int = 1, high: int | None = None) -> int:
@@ -93,6 +111,17 @@ def is_image(name: str) -> bool:
     return not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES)
 
 
+@contextmanager
+def hinting(card: DatasetSpec, root: Path) -> Generator[None]:
+    """Say how to get a whole copy below every error that has no better hint."""
+    try:
+        yield
+    except HarnessError as error:
+        if error.hint is None:
+            error.hint = f"get a whole copy: {how_to_get(card, root)}"
+        raise
+
+
 class Row(NamedTuple):
     """One image, as a data set lists it.
 
@@ -125,12 +154,18 @@ def make_table(
     Raises:
         HarnessError: An image is listed twice or not among those present.
     """
+    if not rows:
+        raise HarnessError(f"data set {card.name!r} at {root} lists no images")
     have = set(present)
+    num_missing = sum(row.path not in have for row in rows)
     seen: dict[str, str] = {}
     ids: dict[int, str] = {}
     for row in rows:
         if row.path not in have:
-            raise HarnessError(f"{row.where}: image {root / row.path} is listed but missing")
+            others = f", and {num_missing - 1:,} others" if num_missing > 1 else ""
+            raise HarnessError(
+                f"{row.where}: image {root / row.path} is listed but missing{others}"
+            )
         if row.path in seen:
             raise HarnessError(f"{row.where}: image {row.path} is listed in {seen[row.path]} too")
         if row.sample_id in ids:

@@ -59,7 +59,6 @@ def _folder_of_images(card: DatasetSpec, base: Path, images: str) -> Path:
     raise MissingDataError(
         f"data set {card.name!r} is not complete; looked for {base / 'Img' / images}, "
         f"{base / images}",
-        hint=card.how_to_get,
     )
 
 

@@ -86,16 +86,22 @@ def _drawings(place: Path, leave_out: AbstractSet[str] = frozenset()) -> list[Dr
 
 def _folder_files(folder: Path) -> Iterator[tuple[str, bytes]]:
     for path in images_below(folder):
-        yield path, (folder / path).read_bytes()
+        try:
+            yield path, (folder / path).read_bytes()
+        except OSError as error:
+            raise HarnessError(
+                f"image {folder / path} cannot be read: {error.strerror}"
+            ) from error
 
 
 def _zip_files(file: Path) -> Iterator[tuple[str, bytes]]:
     try:
         with closing(zipfile.ZipFile(file)) as archive:
             for name in archive.namelist():
-                if is_image(name.rsplit("/", 1)[-1]) and not name.startswith("__MACOSX"):
-                    yield name.split("/", 1)[1], archive.read(name)
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+                below = name.partition("/")[2]
+                if is_image(below.rsplit("/", 1)[-1]) and not name.startswith("__MACOSX"):
+                    yield below, archive.read(name)
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
         raise HarnessError(f"{file} is damaged: {error}", hint="get the file again") from error
 
 

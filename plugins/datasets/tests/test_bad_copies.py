@@ -10,6 +10,7 @@ import pytest
 from harness_datasets import harness_datasets
 from PIL import Image
 from pydantic import ValidationError
+from scipy.io import loadmat, savemat
 
 from harness.api import DataContext, HarnessError, MissingDataError, SampleTable
 from harness.testing.toys import (
@@ -46,7 +47,7 @@ def test_a_missing_data_set_says_where_it_was_looked_for_and_how_to_get_it(name,
 
     assert f"data set '{name}' is not in {tmp_path}" in caught.value.message
     assert place in caught.value.message
-    assert caught.value.hint == CARDS[name].how_to_get
+    assert caught.value.hint == CARDS[name].how_to_get.replace("FOLDER", str(tmp_path))
     assert "\n" not in str(caught.value)
 
 
@@ -139,11 +140,11 @@ CUB_DAMAGE = {
     ),
     "labels-missing": (
         remove("image_class_labels.txt"),
-        r"image_class_labels.txt cannot be read: .*No such file",
+        r"image_class_labels.txt is missing",
     ),
     "not-text": (
         lambda base: (base / "images.txt").write_bytes(b"\xff\xfe\x00"),
-        r"images.txt cannot be read: .*codec",
+        r"images.txt is no text in UTF-8: .*codec",
     ),
 }
 
@@ -157,6 +158,25 @@ def test_a_damaged_cub_names_file_and_line(damage, tmp_path):
         load("cub200", tmp_path)
 
 
+def test_missing_images_are_counted_and_the_hint_names_the_data_folder(tmp_path):
+    base = write_cub(tmp_path, classes=3, size=(20, 16))
+    for image in sorted(base.rglob("*.jpg"))[1:]:
+        image.unlink()
+
+    with pytest.raises(HarnessError, match="listed but missing, and 4 others") as caught:
+        load("cub200", tmp_path)
+
+    assert "harness data fetch cub200; or unpack CUB_200_2011.tgz from" in str(caught.value.hint)
+    assert f"into {tmp_path} and pass --data {tmp_path}" in str(caught.value.hint)
+
+
+def test_an_empty_list_of_images_is_refused(tmp_path):
+    (write_cub(tmp_path, classes=2, size=(20, 16)) / "images.txt").write_text("")
+
+    with pytest.raises(HarnessError, match=r"'cub200' at .*CUB_200_2011 lists no images"):
+        load("cub200", tmp_path)
+
+
 def test_a_cub_folder_without_a_number_is_named(tmp_path):
     base = write_cub(tmp_path, classes=2, size=(20, 16))
     (base / "images.txt").unlink()
@@ -167,11 +187,11 @@ def test_a_cub_folder_without_a_number_is_named(tmp_path):
 
 
 CARS_DAMAGE = {
-    "no-annotations": ("car_ims", remove("cars_annos.mat"), r"cars_annos.mat cannot be read"),
+    "no-annotations": ("car_ims", remove("cars_annos.mat"), r"cars_annos.mat is missing"),
     "no-matlab-file": (
         "car_ims",
         lambda base: (base / "cars_annos.mat").write_bytes(b"<html>404</html>" * 20),
-        r"cars_annos.mat cannot be read",
+        r"cars_annos.mat is cut or no MATLAB file",
     ),
     "image-missing": (
         "car_ims",
@@ -183,13 +203,30 @@ CARS_DAMAGE = {
         remove("cars_test_annos_withlabels.mat"),
         r"devkit/cars_test_annos_withlabels.mat is missing",
     ),
-    "no-names": ("by_class", remove("names.csv"), r"names.csv cannot be read"),
+    "no-names": ("by_class", remove("names.csv"), r"names.csv is missing"),
     "unknown-class": (
         "by_class",
         edit("names.csv", lambda text: text.replace("Car 1 ", "Cart 1 ")),
         r"class 'Toy C-V Car 1 2012' is not in .*names.csv",
     ),
 }
+
+
+@pytest.mark.parametrize("layout", ["car_ims", "devkit"])
+@pytest.mark.parametrize("compressed", [False, True])
+def test_a_matlab_file_cut_anywhere_is_named(layout, compressed, tmp_path):
+    base = write_cars(tmp_path, layout=layout, classes=2, size=(20, 16))
+    for file in base.rglob("*.mat"):
+        content = {k: v for k, v in loadmat(file).items() if not k.startswith("__")}
+        savemat(file, content, do_compression=compressed)
+        whole = file.read_bytes()
+
+        for length in range(0, len(whole) - 8, 61):
+            file.write_bytes(whole[:length])
+            with pytest.raises(HarnessError, match=file.name) as caught:
+                load("cars196", tmp_path)
+            assert "harness data fetch cars196" in str(caught.value.hint)
+        file.write_bytes(whole)
 
 
 @pytest.mark.parametrize("damage", CARS_DAMAGE)
@@ -206,7 +243,7 @@ SOP_DAMAGE = {
         edit("Ebay_train.txt", lambda text: text.replace("\n3 2 ", "\n3 22635 ")),
         r"Ebay_train.txt:4: 22635 is out of range, 1 to 22634",
     ),
-    "no-test-file": (remove("Ebay_test.txt"), r"Ebay_test.txt cannot be read"),
+    "no-test-file": (remove("Ebay_test.txt"), r"Ebay_test.txt is missing"),
     "image-missing": (remove("*2_0.JPG"), r"Ebay_train.txt:4: image .* is listed but missing"),
 }
 
@@ -262,6 +299,14 @@ def test_inshop_without_images_says_where_they_belong(tmp_path):
 
     with pytest.raises(MissingDataError, match=r"looked for .*Img/img, .*/img"):
         load("inshop", tmp_path)
+
+
+def test_an_image_beside_the_alphabets_of_omniglot_is_left_aside(tmp_path):
+    base = write_omniglot(tmp_path)
+    with zipfile.ZipFile(base / "images_background_small1.zip", "a") as archive:
+        archive.writestr("cover.png", "no drawing")
+
+    assert len(load("omniglot", tmp_path)) == 60
 
 
 def test_a_cut_omniglot_file_is_named(tmp_path):

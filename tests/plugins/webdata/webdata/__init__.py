@@ -1,11 +1,13 @@
-"""A data set and weights on a server; the environment says where, and what is promised."""
+"""Data sets and weights on a server; the environment says where, and what is promised."""
 
+import dataclasses
 import os
 
 from harness.api import (
     BackboneSpec,
     DataFile,
     DatasetSpec,
+    HarnessError,
     MissingDataError,
     NoParams,
     PartSize,
@@ -62,10 +64,26 @@ CARD = DatasetSpec(
 )
 
 
+def build_album(params, context):
+    """Return the images of `pictures` if the file that is fetched after them is here."""
+    table = build(params, context)
+    if not (context.root / "pictures" / "names.txt").exists():
+        raise HarnessError("pictures/names.txt is missing")
+    return table
+
+
+ALBUM = dataclasses.replace(
+    CARD,
+    name="album",
+    build=build_album,
+    files=(FILE, DataFile(name="names.txt", urls=(f"{SITE}/names.txt",))),
+)
+
+
 @hookimpl
 def harness_datasets():
-    """Return the data set."""
-    return [CARD]
+    """Return the data sets: one of one file, and the same with another beside it."""
+    return [CARD, ALBUM]
 
 
 @hookimpl
