@@ -22,6 +22,7 @@ DEFAULT_MEMORY = 2**30
 DEFAULT_CACHE_CAP = 32 * 2**30
 LEAST_MEMORY = 2**20  # less is a number without its unit
 UNITS = {"": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+AUGMENT_ON = ("workers", "device")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 
 
@@ -37,6 +38,7 @@ class Settings:
         log_level: One of `LOG_LEVELS`.
         device: `auto`, `cpu`, `cuda` or `cuda:N`.
         workers: Processes that decode images; None lets the run decide, 0 uses the main process.
+        augment_on: One of `AUGMENT_ON`: what scales and mirrors random crops; it changes no pixel.
         backend: Evaluation backend that ranks; it changes no result.
         memory: Bytes a ranking may use above the embeddings; they change no result.
         cache: Folder of prepared pixels; None takes `.cache` in the folder of the data sets.
@@ -52,6 +54,7 @@ class Settings:
     log_level: str
     device: str
     workers: int | None
+    augment_on: str
     backend: str
     memory: int
     cache: Path | None
@@ -95,6 +98,12 @@ def _workers(value: object, _: Path) -> int:
     return int(text)
 
 
+def _augment_on(value: object, _: Path) -> str:
+    if value not in AUGMENT_ON:
+        raise ValueError(f"must be one of {', '.join(AUGMENT_ON)}")
+    return str(value)
+
+
 def _name(value: object, _: Path) -> str:
     if not isinstance(value, str) or not value:
         raise ValueError("must be the name of a component")
@@ -124,6 +133,7 @@ READERS: Mapping[str, Callable[[object, Path], object]] = {
     "log_level": _log_level,
     "device": _device,
     "workers": _workers,
+    "augment_on": _augment_on,
     "backend": _name,
     "memory": _size,
     "cache": _folder,
@@ -138,6 +148,7 @@ DEFAULTS: Mapping[str, object] = {
     "log_level": "warning",
     "device": "auto",
     "workers": None,
+    "augment_on": "workers",
     "backend": "torch",
     "memory": DEFAULT_MEMORY,
     "cache": None,

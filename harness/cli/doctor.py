@@ -65,6 +65,15 @@ def environment(_: Settings, __: Registry) -> Facts:
     names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     yield "device", ", ".join(names) if names else "cpu only, torch sees no GPU"
     yield "threads", torch.get_num_threads()
+    yield "random crops", _scaling()
+
+
+def _scaling() -> str:
+    from harness.data.resampling import fast_scale
+
+    if fast_scale() is not None:
+        return "scaled by compiled code"
+    return "scaled by Pillow, half as fast: no C compiler was there when harness was installed"
 
 
 def effective_settings(settings: Settings, _: Registry) -> Facts:

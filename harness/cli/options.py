@@ -89,6 +89,11 @@ SETTING_FLAGS: dict[str, Callable[[Any], Any]] = {
     "workers": click.option(
         "--workers", metavar="N", help="Processes that decode images; 0 uses this one."
     ),
+    "augment_on": click.option(
+        "--augment-on",
+        metavar="WHERE",
+        help="What scales random crops: workers or device; same pixels.  [workers]",
+    ),
     "backend": click.option(
         "--backend", metavar="NAME", help="What ranks: torch or faiss; same result.  [torch]"
     ),

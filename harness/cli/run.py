@@ -26,7 +26,8 @@ MOST_WORKERS = 8
 @click.argument("protocol")
 @with_request
 @with_settings(
-    *("store", "data", "weights", "device", "workers", "backend", "memory", "cache", "cache_cap")
+    *("store", "data", "weights", "device", "workers", "augment_on", "backend", "memory"),
+    *("cache", "cache_cap"),
 )
 @click.option(
     "--existing",
@@ -134,6 +135,7 @@ def _execute(
         weights_folder=settings.weights,
         device=device,
         workers=_default_workers(device) if settings.workers is None else settings.workers,
+        scale_on_device=settings.augment_on == "device",
         memory=settings.memory,
         cache=None if options.pop("no_cache") else place,
         **options,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 EXISTING = ("only-missing", "always", "never", "only-cache")
 SETTINGS = (
-    *("store", "data", "weights", "device", "workers", "backend", "memory"),
+    *("store", "data", "weights", "device", "workers", "augment_on", "backend", "memory"),
     *("cache", "cache_cap"),
 )
 
@@ -232,6 +232,7 @@ def _pool_options(settings: Settings, options: dict[str, Any]) -> PoolOptions:
             "data_root": settings.data.resolve(),
             "weights_folder": settings.weights,
             "workers": -1 if settings.workers is None else settings.workers,
+            "scale_on_device": settings.augment_on == "device",
             "memory": settings.memory,
             **{name: options[name] for name in ("download", "save_embeddings", "compile")},
         },

@@ -104,6 +104,7 @@ def make_loaders(  # noqa: PLR0913 - one call per run, all by name
     seed: int,
     eval_batch_size: int,
     workers: int = 0,
+    scale_on_device: bool = False,
     device: str = "cpu",
     cache: CachePlace | None = MEMORY,
 ) -> Loaders:
@@ -118,6 +119,8 @@ def make_loaders(  # noqa: PLR0913 - one call per run, all by name
         seed: Root of the augmentation's random streams.
         eval_batch_size: Images of an evaluation batch.
         workers: Processes that read images; 0 reads in this one. Never changes a batch.
+        scale_on_device: Scale and mirror the random crops of training there, a batch at a time, if
+            that is what the pipeline ends with. Never changes a batch.
         device: Where the images of a batch will be.
         cache: Where prepared images are kept for all workers together; None keeps none. Never
             changes a batch.
@@ -129,7 +132,7 @@ def make_loaders(  # noqa: PLR0913 - one call per run, all by name
     def reader(steps: Sequence[TransformStep]) -> BatchReader:
         pipeline = Pipeline.of(steps, preprocessing)
         images = PreparedImages(table, pipeline, cache=open_cache(table, pipeline, cache))
-        return BatchReader(images, seed=seed)
+        return BatchReader(images, seed=seed, scale_on_device=scale_on_device)
 
     def pool(of: BatchReader) -> WorkerPool | None:
         return WorkerPool(of, workers=workers, pin=pin) if workers else None

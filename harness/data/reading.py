@@ -5,10 +5,10 @@ Shapes: B batch, C channels, H height, W width.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -16,12 +16,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from harness.data.batch_scaling import Cuts, scale_boxes
 from harness.data.images import PreparedImages, about_image
-from harness.data.transforms import planes_of
+from harness.data.scaled_crop import Cut, stack_cuts
 from harness.errors import HarnessError
 from harness.seeding import derive_seed
 
 Rows = NDArray[np.int64]
+NOTHING_DRAWN = Random(0)  # noqa: S311
+Drawn = TypeVar("Drawn", NDArray[np.uint8], Cut)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,22 +44,28 @@ class ImageBatch:
 
 @dataclass(frozen=True, slots=True)
 class ByteBatch:
-    """One batch before its last step, on the CPU; a quarter of the bytes of an `ImageBatch`.
+    """One batch before its last steps, on the CPU; a quarter of the bytes of an `ImageBatch`.
 
     Attributes:
-        pixels: (B, C, H, W) uint8; C is 1 where all images are grey.
+        pixels: (B, C, H, W) uint8, C 1 where all images are grey; or boxes still to be scaled.
         labels, sample_index: As in `ImageBatch`.
     """
 
-    pixels: Tensor
+    pixels: Tensor | Cuts
     labels: Tensor
     sample_index: Tensor
 
     def pin_memory(self) -> ByteBatch:
         """Return the batch in page-locked memory; torch's DataLoader calls this by its name."""
-        return ByteBatch(
-            self.pixels.pin_memory(), self.labels.pin_memory(), self.sample_index.pin_memory()
+        pixels = self.pixels
+        pinned = (
+            pixels._replace(
+                pixels=pixels.pixels.pin_memory(), mirrored=pixels.mirrored.pin_memory()
+            )
+            if isinstance(pixels, Cuts)
+            else pixels.pin_memory()
         )
+        return ByteBatch(pinned, self.labels.pin_memory(), self.sample_index.pin_memory())
 
 
 class Request(NamedTuple):
@@ -80,10 +89,21 @@ class Request(NamedTuple):
 class BatchReader(Dataset["ByteBatch | HarnessError"]):
     """Turns requests into batches, in this process or in a worker."""
 
-    def __init__(self, images: PreparedImages, *, seed: int) -> None:
-        """Read from `images`; random streams derive from `seed`."""
+    def __init__(
+        self, images: PreparedImages, *, seed: int, scale_on_device: bool = False
+    ) -> None:
+        """Read from `images`; random streams derive from `seed`.
+
+        Args:
+            images: By row of the table.
+            seed: Root of the streams.
+            scale_on_device: Leave the scaling of random boxes to `finished`, if that is what the
+                pipeline ends with; not a bit changes.
+        """
         self._images = images
         self._seed = seed
+        pipeline = images.pipeline
+        self._scaled_later = pipeline.scaled_crop if scale_on_device else None
 
     def __getitem__(self, request: Request) -> ByteBatch | HarnessError:
         """Return the batch, or the error, which torch would wrap into a worker's traceback."""
@@ -99,33 +119,49 @@ class BatchReader(Dataset["ByteBatch | HarnessError"]):
             HarnessError: An image is unreadable or does not fit the pipeline.
         """
         sample_ids = self._images.table.sample_id[request.rows].tolist()
-        planes = [
-            self._planes(row, request.epoch, sample_id, uses)
-            for row, sample_id, uses in zip(
-                request.rows.tolist(), sample_ids, request.uses, strict=True
-            )
-        ]
+        images = zip(request.rows.tolist(), sample_ids, request.uses, strict=True)
+        if self._scaled_later:
+            cut = self._scaled_later.cut
+            pixels = stack_cuts([self._drawn(cut, request.epoch, *image) for image in images])
+        else:
+            finish = self._images.pipeline.finish
+            planes = [self._drawn(finish, request.epoch, *image) for image in images]
+            pixels = self._images.pipeline.stack(planes)
         return ByteBatch(
-            self._images.pipeline.stack(planes),
-            torch.from_numpy(request.labels),
-            torch.from_numpy(request.sample_index),
+            pixels, torch.from_numpy(request.labels), torch.from_numpy(request.sample_index)
         )
 
     def finished(self, batch: ByteBatch, device: str) -> ImageBatch:
         """Return the batch with its images on a device, as the backbone expects them."""
-        pixels = batch.pixels.to(device, non_blocking=True)
+        pixels = self._scaled(batch.pixels, device)
         images = self._images.pipeline.normalization.images(pixels)
         return ImageBatch(images, batch.labels, batch.sample_index)
 
-    def _planes(self, row: int, epoch: int, sample_id: int, uses: int) -> NDArray[np.uint8]:
+    def _scaled(self, pixels: Tensor | Cuts, device: str) -> Tensor:
+        """Return planes on a device, of planes or of boxes that are still to be scaled."""
+        if isinstance(pixels, Tensor):
+            return pixels.to(device, non_blocking=True)
+        assert self._scaled_later
+        crop = self._scaled_later.crop
+        there = pixels._replace(pixels=pixels.pixels.to(device, non_blocking=True))
+        return scale_boxes(there, crop.side, crop.interpolation)
+
+    def _drawn(
+        self,
+        step: Callable[[NDArray[np.uint8], Random], Drawn],
+        epoch: int,
+        row: int,
+        sample_id: int,
+        uses: int,
+    ) -> Drawn:
+        """Return what a step makes of a row with the random stream of this use of it."""
         prepared = self._images[row]
-        pipeline = self._images.pipeline
-        if not pipeline.suffix:
-            return planes_of(prepared)
+        if not self._images.pipeline.suffix:
+            return step(prepared, NOTHING_DRAWN)
         # A row that a sampler repeats must not come as the same crop twice.
         repeat = (uses,) if uses else ()
         rng = Random(derive_seed(self._seed, "augment", epoch, sample_id, *repeat))  # noqa: S311
         try:
-            return pipeline.finish(prepared, rng)
+            return step(prepared, rng)
         except HarnessError as error:
             raise about_image(error, self._images.table, row) from error

@@ -8,7 +8,6 @@ Shapes: B batch, C channels, H height, W width.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,14 +16,15 @@ from random import Random
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float32, UInt8
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import get_worker_info
 
+from harness.data.batch_memory import empty_batch
 from harness.data.normalization import Normalization
+from harness.data.resampling import fast_scale
+from harness.data.scaled_crop import ScaledCrop, inside
 from harness.data.steps import Box, RandomCrop, RandomResizedCrop, Step, make_step
 from harness.errors import HarnessError
 from harness.protocol import TransformStep
@@ -114,6 +114,11 @@ class Pipeline:
         return self.steps[len(self.prefix) :]
 
     @cached_property
+    def scaled_crop(self) -> ScaledCrop | None:
+        """The suffix as one box to be scaled, or None when it is something else."""
+        return ScaledCrop.of(self.suffix)
+
+    @cached_property
     def normalization(self) -> Normalization:
         """What is done to the bytes at the end."""
         return Normalization.of(self.preprocessing)
@@ -129,6 +134,10 @@ class Pipeline:
         """Apply the suffix to prepared pixels (H, W) or (H, W, 3); returns planes (C, H, W)."""
         if not self.suffix:
             return planes_of(pixels)
+        scale = fast_scale() if self.scaled_crop else None
+        if self.scaled_crop and scale:
+            box, crop = self.scaled_crop.cut(pixels, rng), self.scaled_crop.crop
+            return scale(box.pixels, crop.side, crop.interpolation, mirrored=box.mirrored)
         first, *others = self.suffix
         image = _begin(first, pixels, first.draw(rng, (pixels.shape[1], pixels.shape[0])))
         for step in others:
@@ -149,7 +158,7 @@ class Pipeline:
                 hint="end transforms with center_crop, random_crop or random_resized_crop",
             )
         num_channels = max(array.shape[0] for array in planes)
-        batch = _empty_batch((len(planes), num_channels, *planes[0].shape[1:]))
+        batch = empty_batch((len(planes), num_channels, *planes[0].shape[1:]))
         for array, image in zip(planes, batch.numpy(), strict=True):
             np.copyto(image, array)
         return batch
@@ -169,20 +178,9 @@ class Pipeline:
 
 def _begin(step: Step, pixels: NDArray[np.uint8], params: Any) -> Image.Image:  # noqa: ANN401
     """Apply the first step of a suffix; one that cuts takes its box and leaves the rest alone."""
-    if isinstance(step, RandomCrop | RandomResizedCrop):
-        left, top, width, height = params
-        inside = left >= 0 and top >= 0
-        inside = inside and left + width <= pixels.shape[1] and top + height <= pixels.shape[0]
-        if inside:
-            box = Box(0, 0, width, height)
-            return step.apply(image_of(pixels[top : top + height, left : left + width]), box)
+    if (
+        isinstance(step, RandomCrop | RandomResizedCrop)
+        and (part := inside(pixels, params)) is not None
+    ):
+        return step.apply(image_of(part), Box(0, 0, params.width, params.height))
     return step.apply(image_of(pixels), params)
-
-
-def _empty_batch(shape: Sequence[int]) -> UInt8[Tensor, "b c h w"]:
-    """Return memory for a batch; in a worker it is memory that the main process can take over."""
-    if get_worker_info() is None:
-        return torch.empty(shape, dtype=torch.uint8)
-    # what torch's own collate function does
-    storage = torch.UntypedStorage._new_shared(math.prod(shape))  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
-    return torch.empty(0, dtype=torch.uint8).set_(storage, 0, torch.Size(shape))  # pyright: ignore[reportCallIssue, reportArgumentType]

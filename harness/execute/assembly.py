@@ -234,6 +234,7 @@ def loaders_of(
         seed=derive_seed(root, "augment"),
         eval_batch_size=run.protocol.evaluation.batch_size,
         workers=options.workers,
+        scale_on_device=options.scale_on_device,
         device=str(device),
         cache=options.cache,
     )

@@ -25,6 +25,7 @@ class ExecutionOptions:
         weights_folder: Folder of downloaded weights; None takes the default cache.
         device: `auto`, `cpu`, `cuda` or `cuda:<index>`.
         workers: Processes that load images; 0 loads in this one.
+        scale_on_device: Whether the device scales and mirrors random crops, not what loads images.
         download: Whether missing weights or data may be fetched.
         existing: `only-missing` skips finished runs, `always` runs them again, `never` refuses to
             start when one is finished, `only-cache` runs nothing.
@@ -43,6 +44,7 @@ class ExecutionOptions:
     weights_folder: Path | None = None
     device: str = "auto"
     workers: int = 0
+    scale_on_device: bool = False
     download: bool = False
     existing: Existing = "only-missing"
     save_embeddings: bool = False

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from harness.contracts import SampleTable
+from harness.data.batch_scaling import Cuts
 from harness.data.cache import MEMORY, CachePlace
 from harness.data.images import PreparedImages
 from harness.data.loading import Loaders, make_loaders
@@ -56,17 +57,20 @@ def loaders_of(
     cache: CachePlace | None = MEMORY,
     seed: int = 5,
     transforms: Transforms = RANDOM,
+    preprocessing: Preprocessing | None = None,
+    scale_on_device: bool = False,
 ) -> Loaders:
     return make_loaders(
         table,
         assign(table, HALVES),
         transforms,
-        Preprocessing(),
+        preprocessing or Preprocessing(),
         sampler=Listed(*(batches or ([0, 4, 8, 12], [1, 5, 9, 13, 0]))),
         seed=seed,
         eval_batch_size=3,
         workers=workers,
         cache=cache,
+        scale_on_device=scale_on_device,
     )
 
 
@@ -174,6 +178,36 @@ def test_neither_a_cache_nor_workers_change_a_batch(cap, workers, on_disk, tmp_p
     for epoch in (0, 1, 2):
         assert equal(list(loaders.train(epoch)), list(fresh.train(epoch)))
         assert equal(list(loaders.evaluate(rows)), list(fresh.evaluate(rows)))
+
+
+GREY = Preprocessing(channels="gray", mean=(0.5,), std=(0.5,))
+FLIPPED_LAST = [{"step": "random_crop", "size": 16}, {"step": "horizontal_flip"}]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("preprocessing", [Preprocessing(), GREY], ids=["colour", "grey"])
+@pytest.mark.parametrize("train", [RANDOM.train, FLIPPED_LAST], ids=["scaled", "only cut"])
+def test_scaling_on_the_device_changes_no_bit(workers, preprocessing, train, on_disk):
+    transforms = Transforms.model_validate({"train": train, "eval": RANDOM.eval})
+    options = {"transforms": transforms, "preprocessing": preprocessing}
+    rows = np.arange(16, 32)
+    there = loaders_of(on_disk, workers=workers, scale_on_device=True, **options)
+    here = loaders_of(on_disk, **options)
+
+    for epoch in (0, 1):
+        assert equal(list(there.train(epoch)), list(here.train(epoch)))
+    assert equal(list(there.evaluate(rows)), list(here.evaluate(rows)))
+
+
+def test_what_is_scaled_on_the_device_travels_as_boxes(in_memory):
+    loaders = loaders_of(in_memory, scale_on_device=True)
+    rows = np.arange(2)
+
+    batch = loaders.train_reader.batch(Request(rows, rows, rows, 0, [0, 0]))
+
+    assert isinstance(batch.pixels, Cuts)
+    assert batch.pixels.pixels.dtype == torch.uint8
+    assert batch.pixels.pixels.shape[1:3] == tuple(batch.pixels.boxes.amax(0).tolist())
 
 
 def test_kept_images_are_not_read_again(on_disk):
