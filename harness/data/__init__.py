@@ -3,7 +3,7 @@
 The way of an image, each call taking what the one before returned:
 
     splits.assign            table, rule           -> Split: which rows train, validate, test
-    images.PreparedImages    row                   -> bytes (H, W[, 3]): decoded, through the prefix
+    images.PreparedImages    row                   -> bytes (H, W[, 3]): decoded, prefix applied
     cache.PixelCache         row                   -> the same bytes, kept in mapped files
     transforms.Pipeline      bytes, random stream  -> planes (C, S, S): through the random suffix
     reading.BatchReader      Request               -> ByteBatch, in this process or in a worker
