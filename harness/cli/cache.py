@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
-from harness.cli.options import command, group, with_settings
+from harness.cli.errors import warn
+from harness.cli.options import command, group, with_method, with_settings
 from harness.cli.output import columns, json_line
 from harness.cli.transfers import progress_line
 from harness.errors import HarnessError
 from harness.settings import Settings, cache_folder
+
+if TYPE_CHECKING:
+    from harness.data.precomputing import CacheJob
+    from harness.plan import Request
+
+NO_ROOM = "the others are prepared each time they are used; --cache-cap gives more room"
 
 
 @group()
@@ -41,6 +49,9 @@ def status(*, settings: Settings, as_json: bool) -> None:
         for row in rows:
             json_line(dict(zip(header, row, strict=True)))
         return
+    if not rows:
+        click.echo(f"no prepared pixels in {folder}", err=True)
+        return
     shown = [(*row[:-2], "stale" if row[-2] else "", size_of(row[-1])) for row in rows]
     columns((*header[:-2], "state", "size"), shown)
     total = sum(row[-1] for row in rows)
@@ -66,40 +77,56 @@ def clear(dataset: str | None, *, settings: Settings, stale: bool) -> None:
 
 @command("build")
 @click.argument("protocol")
+@with_method
 @with_settings("data", "workers", "cache", "cache_cap")
 @click.option("--dry-run", is_flag=True, help="Say how much it would be, and do nothing.")
-def build(protocol: str, *, settings: Settings, dry_run: bool) -> None:
-    """Prepare all images that the folds of a protocol read.
+def build(protocol: str, *, request: Request, settings: Settings, dry_run: bool) -> None:
+    """Prepare all images that the runs of a protocol read, in all its folds.
 
-    Interrupt it at any time: what is done is kept, and the next call goes on.
+    Give what changes the images of a run (--deviate transforms.…, --set dataset.…) here as well;
+    no loss need be named. Interrupt it at any time: what is done is kept, and the next call goes
+    on.
     """
     from harness.contracts import DataContext
+    from harness.plan import make_feed
     from harness.protocol import load
     from harness.registry import discover
 
-    loaded, registry = load(protocol), discover(only=settings.load_plugins)
+    feed = make_feed(load(protocol), discover(only=settings.load_plugins), request)
 
     from harness.data.cache import CachePlace
-    from harness.execute.caching import fill, protocol_jobs
+    from harness.data.precomputing import room_for
+    from harness.execute.caching import run_jobs
 
     place = CachePlace(cache_folder(settings), settings.cache_cap)
-    jobs = protocol_jobs(loaded, registry, context=DataContext(settings.data), place=place)
+    jobs = run_jobs(feed, context=DataContext(settings.data), place=place)
     if not jobs:
-        click.echo(f"data set {loaded.dataset.name!r} is in memory as a whole: nothing to cache")
+        name = feed.dataset.card.name
+        click.echo(f"data set {name!r} is in memory as a whole: nothing to cache")
         return
     for job in jobs:
         click.echo(
             f"{job.steps}: {len(job.rows):,} images to prepare, about {size_of(job.bytes)}; "
             f"{job.kept:,} kept already"
         )
-    if dry_run:
-        return
-    workers = (os.cpu_count() or 1) if settings.workers is None else settings.workers
+    if (size := sum(job.bytes for job in jobs)) > (room := room_for(place)):
+        warn(f"{size_of(size)} to keep, room for {size_of(room)}: {NO_ROOM}")
+    if not dry_run:
+        _fill(jobs, workers=settings.workers)
+        click.echo(f"cache in {place.folder}")
+
+
+def _fill(jobs: Sequence[CacheJob], *, workers: int | None) -> None:
+    from harness.execute.caching import fill
+
+    processes = (os.cpu_count() or 1) if workers is None else workers
     with progress_line(lambda count: f"{count:,} images") as tell:
         for job in jobs:
-            for done in fill(job, workers=workers):
+            done = 0
+            for done in fill(job, workers=processes):
                 tell(job.steps, done, len(job.rows))
-    click.echo(f"cache in {Path(place.folder or '')}")
+            if done < len(job.rows):
+                warn(f"{len(job.rows) - done:,} images of {job.steps} are not kept: {NO_ROOM}")
 
 
 for one in (status, clear, build):

@@ -1,4 +1,4 @@
-"""What a protocol's runs will read, kept before the first of them."""
+"""What the runs of a protocol will read, kept before the first of them."""
 
 from __future__ import annotations
 
@@ -6,29 +6,26 @@ from harness.contracts import DataContext, SampleTable
 from harness.data.cache import CachePlace
 from harness.data.precomputing import CacheJob, cache_jobs, fill
 from harness.data.splits import assign
-from harness.protocol import Protocol
-from harness.registry import Registry, params
+from harness.plan import Feed
 from harness.specs import BackboneSpec
 
-__all__ = ["fill", "protocol_jobs"]
+__all__ = ["fill", "run_jobs"]
 
 
-def protocol_jobs(
-    protocol: Protocol, registry: Registry, *, context: DataContext, place: CachePlace
-) -> list[CacheJob]:
-    """Return the images that the folds of a protocol need and no cache holds.
+def run_jobs(feed: Feed, *, context: DataContext, place: CachePlace) -> list[CacheJob]:
+    """Return the images that a run needs, in any fold, and no cache holds.
 
     Images that are in memory anyway need none, so there is no job then.
 
     Raises:
-        HarnessError: An image is unreadable.
+        HarnessError: An image is unreadable, or nothing can be kept.
         MissingDataError: The data set is not on this machine.
     """
-    dataset = registry.get("dataset", protocol.dataset.name)
-    backbone = registry.get("backbone", protocol.backbone.name).card
+    backbone = feed.backbone.card
     assert isinstance(backbone, BackboneSpec), backbone
-    table: SampleTable = dataset.card.build(params(dataset, protocol.dataset.params), context)
+    table: SampleTable = feed.dataset.card.build(feed.dataset.params, context)
     if table.paths is None:
         return []
-    splits = [assign(table, protocol.split, fold) for fold in protocol.split.fold_indices]
-    return cache_jobs(table, splits, protocol.transforms, backbone.preprocessing, place)
+    rule = feed.protocol.split
+    splits = [assign(table, rule, fold) for fold in rule.fold_indices]
+    return cache_jobs(table, splits, feed.protocol.transforms, backbone.preprocessing, place)

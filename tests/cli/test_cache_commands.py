@@ -84,6 +84,44 @@ def test_a_run_fills_the_cache_and_without_one_ends_with_the_same_numbers(small)
     assert first.out == second.out
 
 
+def test_a_build_keeps_what_a_run_of_the_same_options_reads(small):
+    options = ("--deviate", "transforms.eval=[{step: resize, size: 16}]")
+    built = small("data", "cache", "build", "small.yaml", *options)
+    before = statuses(small)
+
+    run = small("run", "small.yaml", "--plugin", "contrastive", *options, "--workers", 0)
+
+    assert (built.code, run.code) == (0, 3), built.err + run.err
+    assert len(before) == 2
+    assert "Resize(side=16" in built.out
+    assert statuses(small) == before
+
+
+def test_a_build_says_what_there_is_no_room_for_and_stops(small):
+    wide = ("--deviate", "transforms.train=[{step: resize, size: 400}]")
+
+    ended = small("data", "cache", "build", "small.yaml", *wide, "--cache-cap", "1MiB")
+
+    assert ended.code == 0
+    assert "to keep, room for 1.0 MiB" in ended.err
+    assert "5 images of decode, Resize(side=400" in ended.err
+    assert "are not kept: the others are prepared each time they are used" in ended.err
+
+
+def test_a_build_into_a_folder_that_takes_nothing_is_refused(small, tmp_path):
+    (tmp_path / "file").touch()
+
+    ended = small("data", "cache", "build", "small.yaml", "--cache", "file")
+
+    assert ended.code == 2
+    assert "nothing can be kept in file: File exists" in ended.err
+    assert "--cache" in ended.err
+
+
+def test_a_status_without_caches_says_where_it_looked(small):
+    assert small("data", "cache", "status") == (0, "", "no prepared pixels in data/.cache\n")
+
+
 def test_clear_names_what_it_frees_and_refuses_a_name_it_does_not_know(small):
     small("data", "cache", "build", "small.yaml")
 
