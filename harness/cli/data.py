@@ -152,7 +152,13 @@ def verification_record(name: str, found: Verification) -> dict[str, object]:
 def _print_verification(name: str, found: Verification) -> None:
     columns(("part", "images", "classes"), found.parts)
     click.echo()
-    facts([("data set", name), ("folder", found.root), ("digest", found.digest)])
+    facts(
+        [
+            ("data set", name),
+            ("folder", found.root),
+            ("digest", found.digest or "none: not all files can be read"),
+        ]
+    )
     problems = found.problems
     for problem in problems[:MOST_SHOWN]:
         click.echo(f"problem: {problem}")

@@ -28,14 +28,14 @@ class Verification:
         root: Folder of the images; None for images in memory.
         parts: Images and classes of each part.
         official: The same for the published copy; empty where nobody says.
-        digest: Of the manifest; equal for equal copies.
-        unreadable: What is wrong with each image that cannot be decoded.
+        digest: Of the manifest; equal for equal copies. None where a file gives no bytes.
+        unreadable: What is wrong with each image that cannot be used.
     """
 
     root: Path | None
     parts: tuple[PartSize, ...]
     official: tuple[PartSize, ...]
-    digest: str
+    digest: str | None
     unreadable: tuple[str, ...]
 
     @property
@@ -69,18 +69,24 @@ def verify(
             lambda done, total: tell(f"{card.name}, decoding", done, total),
         )
         unreadable = [problem for problem in problems if problem]
-    table = with_content(
-        table,
-        trust=False,
-        progress=lambda done, total: tell(f"{card.name}, reading", done, total),
-    )
     return Verification(
         root=table.root,
         parts=part_sizes(table, official=card.parts),
         official=card.parts,
-        digest=manifest_digest(table),
+        digest=_digest(table, lambda done, total: tell(f"{card.name}, reading", done, total)),
         unreadable=tuple(unreadable),
     )
+
+
+def _digest(table: SampleTable, progress: Callable[[int, int], None]) -> str | None:
+    """Return the digest of what the files hold now; None where one of them cannot be read.
+
+    Such a file was no readable image either, so it is reported already.
+    """
+    try:
+        return manifest_digest(with_content(table, trust=False, progress=progress))
+    except HarnessError:
+        return None
 
 
 def part_sizes(table: SampleTable, *, official: tuple[PartSize, ...] = ()) -> tuple[PartSize, ...]:

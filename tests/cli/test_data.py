@@ -173,6 +173,25 @@ def test_what_is_wrong_is_listed_and_the_exit_code_says_so(harness, tmp_path):
     assert "problem: " in harness("data", "verify", "pictures").out
 
 
+def test_verifying_goes_on_past_a_file_that_gives_no_bytes(harness, tmp_path):
+    harness("data", "fetch", "pictures")
+    base = tmp_path / "data" / "pictures" / "pictures"
+    (base / "1" / "0.jpg").unlink()
+    (base / "1" / "0.jpg").symlink_to("nowhere")
+    (base / "3" / "0.jpg").write_bytes(b"")
+
+    ended = harness("data", "verify", "pictures", "--json")
+
+    found = json.loads(ended.out)
+    assert ended.code == 1
+    assert found["manifest_digest"] is None
+    assert [text.removeprefix("image data/pictures/pictures/") for text in found["problems"]] == [
+        "1/0.jpg is missing",
+        "3/0.jpg is not an image, or damaged",
+    ]
+    assert "none: not all files can be read" in harness("data", "verify", "pictures").out
+
+
 def test_digits_are_verified_in_memory(harness):
     ended = harness("data", "verify", "digits", "--json")
 
