@@ -6,6 +6,7 @@ members or too many bytes: each ends the unpacking, and nothing of it stays.
 
 from __future__ import annotations
 
+import errno
 import gzip
 import lzma
 import shutil
@@ -17,7 +18,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, Self
 
 from harness.errors import HarnessError
 
@@ -25,6 +26,7 @@ ReportProgress = Callable[[int, int], None]
 """Called with the bytes of the archive that are read, and how many it has."""
 
 PIECE = 1 << 20  # bytes
+LONGEST_NAME = 1 << 20  # bytes
 DAMAGE = (
     *(
         tarfile.TarError,
@@ -89,9 +91,11 @@ def unpack(
             raise HarnessError(f"{archive} holds no folder {name}", hint="is it another file?")
         (work / name).rename(target)
     except OSError as error:
+        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        remedy = "make room" if full else f"see whether {archive.parent} can be written"
         raise HarnessError(
             f"cannot unpack {archive}: {error.strerror or error}",
-            hint="make room, then type the same again",
+            hint=f"{remedy}, then type the same again",
         ) from error
     finally:
         shutil.rmtree(work, ignore_errors=True)
@@ -125,12 +129,34 @@ def _members(archive: Path, raw: IO[bytes]) -> Iterator[_Member]:
     raw.seek(0)
     try:
         yield from sort(archive, raw)
+    except _LongNameError as error:
+        raise _dangerous(archive, f"a name in it has {error} bytes") from None
     except DAMAGE as error:
         raise _damaged(archive, error) from error
 
 
+class _Header(tarfile.TarInfo):
+    """A header of a tar file; those that only carry a name are read into memory as a whole."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        """Read a header.
+
+        Raises:
+            _LongNameError: It announces a name that is none.
+        """
+        header = super().frombuf(buf, encoding, errors)
+        if header.size > LONGEST_NAME and not header.isreg():
+            raise _LongNameError(header.size)
+        return header
+
+
+class _LongNameError(Exception):
+    """A header announces more bytes of name than any name has."""
+
+
 def _tar_members(archive: Path, raw: IO[bytes]) -> Iterator[_Member]:
-    with tarfile.open(fileobj=raw) as tar:
+    with tarfile.open(fileobj=raw, tarinfo=_Header) as tar:
         for member in tar:
             if not (member.isreg() or member.isdir()):
                 raise _dangerous(archive, f"{member.name!r} is a link or a device")
@@ -186,8 +212,9 @@ def _read(archive: Path, content: IO[bytes]) -> bytes:
 
 
 def _damaged(archive: Path, error: Exception) -> HarnessError:
+    reason, *_ = str(error).splitlines() or [""]  # tarfile adds a line for each sort it has tried
     return HarnessError(
-        f"{archive} is damaged, or no tar or zip file: {error}",
+        f"{archive} is damaged, or no tar or zip file: {reason.rstrip(':')}",
         hint="delete it, then type the same again",
     )
 

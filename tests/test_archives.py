@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import io
 import stat
 import subprocess
@@ -137,6 +138,27 @@ def test_a_link_or_a_device_in_a_tar_file_ends_the_unpacking(
     assert [path.name for path in tmp_path.iterdir()] == [archive.name]
 
 
+@pytest.mark.parametrize("sort", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_a_name_without_end_is_not_read_into_memory(tmp_path: Path, sort: bytes):
+    header = tarfile.TarInfo("././@LongLink")
+    header.type, header.size = sort, 2**33
+    archive = tmp_path / "birds.tgz"
+    archive.write_bytes(gzip.compress(header.tobuf(tarfile.GNU_FORMAT) + bytes(10_240)))
+
+    with pytest.raises(HarnessError, match="a name in it has 8589934592 bytes"):
+        unpack(archive, "birds")
+
+    assert [path.name for path in tmp_path.iterdir()] == [archive.name]
+
+
+def test_a_long_name_is_a_name(tmp_path: Path):
+    name = "/".join(["birds", *["n" * 100] * 4, "1.jpg"])
+
+    folder = unpack(write_tar(tmp_path / "birds.tgz", {name: b"first"}), "birds")
+
+    assert contents(folder) == {name.removeprefix("birds/"): b"first"}
+
+
 def test_a_link_in_a_zip_file_ends_the_unpacking(tmp_path: Path):
     archive = tmp_path / "birds.zip"
     link = zipfile.ZipInfo("birds/images")
@@ -212,8 +234,10 @@ def test_a_flipped_bit_in_a_zip_file_is_noticed(tmp_path: Path):
 def test_a_file_that_is_no_archive_is_named(tmp_path: Path):
     (tmp_path / "birds.tgz").write_bytes(b"<html>not found</html>" * 100)
 
-    with pytest.raises(HarnessError, match="damaged, or no tar or zip file"):
+    with pytest.raises(HarnessError, match="damaged, or no tar or zip file") as caught:
         unpack(tmp_path / "birds.tgz", "birds")
+
+    assert "\n" not in caught.value.message
 
 
 def test_an_archive_of_something_else_is_named(tmp_path: Path):
@@ -249,6 +273,15 @@ def test_a_full_disk_is_one_message_and_leaves_nothing(tmp_path: Path):
     assert ended.returncode == 1
     assert ended.stderr.startswith(f"HarnessError: cannot unpack {archive}: File too large")
     assert [path.name for path in tmp_path.iterdir()] == [archive.name]
+
+
+def test_only_a_full_disk_asks_for_room(tmp_path: Path):
+    archive = write_tar(tmp_path / "birds.tgz", {f"birds/{'n' * 300}": b""})
+
+    with pytest.raises(HarnessError, match="File name too long") as caught:
+        unpack(archive, "birds")
+
+    assert caught.value.hint == f"see whether {tmp_path} can be written, then type the same again"
 
 
 def test_what_a_killed_process_left_is_cleared(tmp_path: Path):

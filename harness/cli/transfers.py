@@ -38,6 +38,7 @@ class _Line:
         self.title = ""
         self.began = self.drawn = 0.0
         self.start = 0
+        self.ended = False  # whether its last line was that all is done
         self.open = False
 
     def __call__(self, title: str, done: int, total: int | None) -> None:
@@ -46,13 +47,15 @@ class _Line:
         if title != self.title:
             self.end()
             self.title, self.began, self.start, self.drawn = title, now, done, 0.0
-        if now - self.drawn < SECONDS_BETWEEN[self.redraw] and done != total:
+            self.ended = False
+        ends = done == total
+        if self.ended if ends else now - self.drawn < SECONDS_BETWEEN[self.redraw]:
             return
-        self.drawn = now
+        self.drawn, self.ended = now, ends
         speed = (done - self.start) / max(now - self.began, 1e-3)
         left = f", {(total - done) / speed:,.0f} s left" if total and speed > 0 else ""
         of = f" of {self.amount(total)}" if total is not None else ""
-        text = f"{title}: {self.amount(done)}{of}{left if done != total else ''}"
+        text = f"{title}: {self.amount(done)}{of}{'' if ends else left}"
         if self.redraw:
             click.echo(f"\r\x1b[K{text}", nl=False, err=True)
             self.open = True

@@ -46,7 +46,7 @@ def download(
         target.parent.mkdir(parents=True, exist_ok=True)
         with held(partial) as file:
             if not target.exists():
-                _from_any(urls, target.name, Transfer(file, partial, promise, patience, progress))
+                _from_any(urls, target, Transfer(file, partial, promise, patience, progress))
                 os.fsync(file)
                 partial.replace(target)
     except OSError as error:  # of the disk; those of the network are dealt with by now
@@ -62,7 +62,7 @@ def partial_path(target: Path) -> Path:
     return target.with_name(f".{target.name}.part")
 
 
-def _from_any(urls: Sequence[str], name: str, transfer: Transfer) -> None:
+def _from_any(urls: Sequence[str], target: Path, transfer: Transfer) -> None:
     """Receive a file from the first mirror that gives it.
 
     Raises:
@@ -87,10 +87,10 @@ def _from_any(urls: Sequence[str], name: str, transfer: Transfer) -> None:
         transfer.restart()
     kept = transfer.received
     raise HarnessError(
-        f"cannot download {name}: {'; '.join(reasons)}",
+        f"cannot download {target.name}: {'; '.join(reasons)}",
         hint=f"{size_text(kept)} are kept; the same command goes on from there"
         if kept
-        else "check the network, or fetch the file on another machine",
+        else f"check the network, or get it on another machine and put it at {target}",
     )
 
 
@@ -105,7 +105,11 @@ def held(path: Path) -> Generator[int]:
     while True:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o666)
         try:
-            fcntl.flock(file, fcntl.LOCK_EX)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                logger.warning("another process is at %s; waiting for it", path.parent)
+                fcntl.flock(file, fcntl.LOCK_EX)
             if not _is_at(file, path):
                 continue  # whoever had it has moved it away
             try:

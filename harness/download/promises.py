@@ -33,7 +33,7 @@ class Promise:
         for title, name, wanted in (("MD5", "md5", self.md5), ("SHA-256", "sha256", self.sha256)):
             digest = file_digest(path, name) if wanted else ""
             if not digest.startswith(wanted.lower()):
-                return f"its {title} begins with {digest[: len(wanted)]}, not with {wanted}"
+                return f"its {title} is {digest}, not {wanted}{'…' * (len(wanted) < len(digest))}"
         return None
 
 
