@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import logging
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from harness.archives import unpack
 from harness.download import Patience, Promise, download, held, partial_path, size_text
 from harness.errors import HarnessError, MissingDataError
 from harness.specs import DataFile, DatasetSpec
+
+logger = logging.getLogger(__name__)
 
 ReportProgress = Callable[[str, int, int | None], None]
 """Called with what is going on, the bytes done, and the bytes in all (None when unknown)."""
@@ -24,8 +27,9 @@ def fetch(
 ) -> Path:
     """Bring the files of a data set below a folder, and return where they are.
 
-    What is there already is not fetched: an archive that a person has put in place is checked and
-    unpacked. Of two processes the second waits for the first.
+    What is there already is not fetched: an archive that a person has put in place, under any
+    name if its checksum is known, is checked and unpacked. Of two processes the second waits for
+    the first.
 
     Args:
         card: What the data set consists of.
@@ -53,7 +57,7 @@ def fetch(
         folder.mkdir(parents=True, exist_ok=True)
         with held(folder / ".fetching"):
             for file in card.files:
-                _bring(card, file, folder, tell=tell, patience=patience, keep=keep)
+                _bring(card, file, root, tell=tell, patience=patience, keep=keep)
     except OSError as error:
         raise HarnessError(
             f"cannot write {folder}: {error.strerror or error}",
@@ -97,19 +101,22 @@ def _unpacked(file: DataFile, folder: Path) -> Path:
 def _bring(
     card: DatasetSpec,
     file: DataFile,
-    folder: Path,
+    root: Path,
     *,
     tell: ReportProgress,
     patience: Patience | None,
     keep: bool,
 ) -> None:
     """Make one file usable: fetch it if it is missing, unpack it if it is packed."""
+    folder = root / card.folder
     path = folder / file.name
     if _unpacked(file, folder).exists() and file.holds:
         return
     promise = Promise(file.size, file.md5, file.sha256)
     ours = not path.exists()
-    if ours:
+    if ours and _taken(path, promise, (path.parent, root)):
+        logger.info("%s is a link to a file of another name", path)
+    elif ours:
         title = f"{card.name} {path.name}"
         download(
             file.urls,
@@ -128,6 +135,25 @@ def _bring(
         unpack(path, file.holds, progress=lambda done, total: tell(title, done, total))
         if ours and not keep:
             path.unlink()
+
+
+def _taken(path: Path, promise: Promise, folders: Iterable[Path]) -> bool:
+    """Link the file that is wanted to its place if it lies in a folder under another name.
+
+    Browsers add numbers to names, and people save archives beside the folder they belong to.
+    """
+    if not (promise.md5 or promise.sha256):
+        return False
+    for folder in folders:
+        for other in sorted(folder.glob(f"[!.]*{path.suffix}")):
+            try:
+                if other.is_file() and promise.complaint(other) is None:
+                    path.hardlink_to(other)
+                    partial_path(path).unlink(missing_ok=True)
+                    return True
+            except OSError:  # it may not be read, or this disk knows no links
+                continue
+    return False
 
 
 def _silent(_: str, __: int, ___: int | None) -> None:

@@ -155,6 +155,22 @@ def test_an_archive_that_a_person_put_there_is_checked_unpacked_and_kept(tmp_pat
     assert len(load(card, tmp_path / "data")) == 8
 
 
+@pytest.mark.parametrize("place", ["cub200/CUB_200_2011 (1).tgz", "birds.tgz"])
+def test_an_archive_of_another_name_is_known_by_its_bytes(site: Site, tmp_path: Path, place: str):
+    card = card_on(site, "cub200", published("cub200", tmp_path / "source"))
+    archive = tmp_path / "data" / place
+    archive.parent.mkdir(parents=True)
+    archive.write_bytes(site.files["CUB_200_2011.tgz"])
+    (archive.parent / "another.tgz").write_bytes(b"something else")
+
+    fetch(card, tmp_path / "data")
+
+    assert site.asked == []
+    assert archive.read_bytes() == site.files["CUB_200_2011.tgz"]
+    assert not (tmp_path / "data" / "cub200" / "CUB_200_2011.tgz").exists()
+    assert len(load(card, tmp_path / "data")) == 8
+
+
 def test_another_archive_that_a_person_put_there_is_refused(site: Site, tmp_path: Path):
     card = card_on(site, "cub200", published("cub200", tmp_path / "source"))
     archive = tmp_path / "data" / "cub200" / "CUB_200_2011.tgz"
