@@ -66,8 +66,8 @@ def fetch_data(name: str, *, settings: Settings, keep: bool) -> None:
     A download that was cut goes on where it ended. `harness data verify` looks at the result.
     """
     from harness.cli.transfers import progress_line
-    from harness.contracts import DataContext
     from harness.data.fetching import fetch, unfinished
+    from harness.data.opening import open_table
     from harness.download import size_text
 
     check_online(settings, "harness data fetch")
@@ -85,7 +85,7 @@ def fetch_data(name: str, *, settings: Settings, keep: bool) -> None:
     with progress_line(size_text) as tell:
         folder = fetch(card, settings.data, progress=tell, keep=keep)
     try:
-        card.build(card.params(), DataContext(settings.data))
+        open_table(card, card.params(), settings.data)
     except HarnessError as error:
         raise _no_whole_copy(error) from error
     click.echo(f"{card.name} is in {folder}; next: {_typed('verify', card, settings)}")

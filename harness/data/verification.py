@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from harness.contracts import DataContext, SampleTable
+from harness.contracts import SampleTable
 from harness.data.images import open_image
 from harness.data.manifest import in_threads, manifest_digest, with_content
+from harness.data.opening import open_table
 from harness.data.splits import assign
 from harness.errors import HarnessError
 from harness.protocol import SplitRule
@@ -60,7 +61,7 @@ def verify(
         HarnessError: Its files contradict one another; names the file and line.
     """
     tell = progress or _silent
-    table = _open(card, params, root)
+    table = open_table(card, params, root)
     unreadable: list[str] = []
     if table.paths is not None:
         problems = in_threads(
@@ -108,13 +109,6 @@ def part_sizes(table: SampleTable, *, official: tuple[PartSize, ...] = ()) -> tu
     return tuple(
         PartSize(name, len(rows[name]), len(np.unique(table.label[rows[name]]))) for name in names
     )
-
-
-def _open(card: DatasetSpec, params: Params, root: Path) -> SampleTable:
-    """Build the table, whatever its size: this is where a wrong size is reported in full."""
-    if "allow_partial" in type(params).model_fields:
-        params = params.model_copy(update={"allow_partial": True})
-    return card.build(params, DataContext(root))
 
 
 def _problem(table: SampleTable, row: int) -> str:
