@@ -186,6 +186,12 @@ def _params(entry: Entry, values: Sequence[str]) -> Params:
         if not equals:
             raise HarnessError(f"--set {text!r} is not NAME=VALUE", hint="type --set path=birds")
         given[name] = parse_value(value, source=f"--set {name}")
+    for name, field in entry.card.params.model_fields.items():
+        if field.is_required() and name not in given:
+            raise HarnessError(
+                f"data set {entry.name!r} needs {name}: {field.description}",
+                hint=f"add --set {name}=…",
+            )
     return params(entry, given)
 
 

@@ -70,7 +70,7 @@ def read_text(file: Path) -> str:
         HarnessError: The file is missing or no text.
     """
     try:
-        return file.read_text(encoding="utf-8")
+        return file.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         raise HarnessError(f"{file} is missing") from None
     except OSError as error:

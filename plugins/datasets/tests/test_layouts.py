@@ -244,6 +244,14 @@ def test_cars_take_their_ids_from_the_file_names(cars):
     assert cars["car_ims"].paths[0] == "car_ims/000001.jpg"
 
 
+def test_a_mark_that_windows_puts_before_text_is_no_part_of_it(tmp_path):
+    base = write_cars(tmp_path, layout="by_class", classes=2)
+    names = base / "names.csv"
+    names.write_text(names.read_text(), encoding="utf-8-sig")
+
+    assert set(load("cars196", tmp_path).class_names) == {1, 2}
+
+
 def test_cars_are_a_closed_set_in_every_layout(cars):
     assert all(table.closed_set for table in cars.values())
 
