@@ -15,7 +15,7 @@ import harness_datasets
 import pytest
 
 from harness.testing.site import Fault, Site, serving
-from harness.testing.toys import write_cub, write_omniglot
+from harness.testing.toys import CUB_COUNTS, write_cub, write_omniglot
 
 pytestmark = pytest.mark.slow
 QUICK = ("--deviate", "backbone.name=resnet18", "--deviate", "training.batch_size=8")
@@ -82,6 +82,30 @@ def test_cub_goes_the_whole_way_and_a_damaged_image_is_named_on_it(harness, serv
     problems = json.loads(harness("data", "verify", "cub200", "--json").out)["problems"]
 
     assert [str(broken.name) in problem for problem in problems].count(True) == 1
+
+
+def test_a_cub_of_the_published_size_is_the_official_copy(harness, serve, tmp_path):
+    copy = write_cub(tmp_path / "source", images_per_class=CUB_COUNTS, size=(40, 32))
+    serve("CUB200", {"CUB_200_2011.tgz": packed(copy)})
+    small = (
+        *("--deviate", "transforms.train=[{step: resize, size: 24}]"),
+        *(
+            "--deviate",
+            "transforms.eval=[{step: resize, size: 20}, {step: center_crop, size: 9}]",
+        ),
+    )
+
+    fetched = harness("data", "fetch", "cub200")
+    verified = harness("data", "verify", "cub200")
+    built = harness("data", "cache", "build", "mlrc_cub", *small)
+    kept = harness("data", "cache", "status", "--json")
+
+    assert [one.code for one in (fetched, verified, built)] == [0, 0, 0], built.err
+    lines = [line.split() for line in verified.out.splitlines()]
+    assert lines[2:4] == [["train", "5864", "100"], ["test", "5924", "100"]]
+    assert "all images can be read, as the official copy has them" in verified.out
+    caches = [json.loads(line) for line in kept.out.splitlines()]
+    assert sorted(one["kept"] for one in caches) == [5_864, 11_788]
 
 
 def test_omniglot_goes_the_whole_way(harness, serve, tmp_path):
