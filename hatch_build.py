@@ -1,7 +1,7 @@
-"""Compiles `harness/data/resampling.c` while the package is built.
+"""Compiles the C files of `harness/native` while the package is built.
 
-Where there is no C compiler the package is built without it and Pillow scales images instead:
-training pipelines then load about half as fast, and not a pixel changes.
+Where there is no C compiler the package is built without them: training images are scaled and
+rankings are sifted more slowly, and no number changes.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SOURCE = Path("harness/data/resampling.c")
-LIBRARY = Path("harness/data/libresampling.so")
-# Weights must not be rounded otherwise where the processor could multiply and add at once.
+SOURCES = Path("harness/native")
+# Weights of pixels must not round otherwise where a processor could multiply and add at once.
 FLAGS = ("-O3", "-std=c11", "-ffp-contract=off", "-fPIC", "-shared")
 
 
-class CompiledResampling(BuildHookInterface[Any]):
-    """Puts the library beside its source, and into the wheel."""
+class CompiledLoops(BuildHookInterface[Any]):
+    """Puts each library beside its source, and into the wheel."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:  # noqa: ARG002
-        """Compile; a wheel that holds the library is for this platform only."""
-        root = Path(self.root)
-        if not compiled(root / SOURCE, root / LIBRARY):
-            return
-        build_data["artifacts"].append(f"/{LIBRARY.as_posix()}")
-        build_data["pure_python"] = False
-        platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
-        build_data["tag"] = f"py3-none-{platform}"
+        """Compile; a wheel that holds a library is for this platform only."""
+        for source in sorted((Path(self.root) / SOURCES).glob("*.c")):
+            library = source.with_name(f"lib{source.stem}.so")
+            if compiled(source, library):
+                build_data["artifacts"].append(f"/{(SOURCES / library.name).as_posix()}")
+                build_data["pure_python"] = False
+        if not build_data["pure_python"]:
+            platform = sysconfig.get_platform().replace("-", "_").replace(".", "_")
+            build_data["tag"] = f"py3-none-{platform}"
 
 
 def compiled(source: Path, library: Path) -> bool:
     """Compile a library and return whether there is one now; a failure is only reported."""
     compiler = compiler_command()
     if compiler is None:
-        report("no C compiler")
+        report(source, "no C compiler")
         return False
     temporary = library.with_suffix(f".{os.getpid()}.tmp")
     command = [*compiler, *FLAGS, "-o", str(temporary), str(source), "-lm"]
@@ -49,7 +49,8 @@ def compiled(source: Path, library: Path) -> bool:
         temporary.replace(library)  # processes that use the old one keep it
     except (OSError, subprocess.CalledProcessError) as error:
         temporary.unlink(missing_ok=True)
-        report(getattr(error, "stderr", None) or str(error))
+        library.unlink(missing_ok=True)  # of an older source
+        report(source, getattr(error, "stderr", None) or str(error))
         return False
     return True
 
@@ -62,6 +63,6 @@ def compiler_command() -> list[str] | None:
     return [found] if found else None
 
 
-def report(reason: str) -> None:
+def report(source: Path, reason: str) -> None:
     """Say why there is no library; `pip install --verbose` shows it."""
-    print(f"built without compiled resampling: {reason.strip()}", file=sys.stderr)  # noqa: T201
+    print(f"built without {source.name}: {reason.strip()}", file=sys.stderr)  # noqa: T201

@@ -65,15 +65,18 @@ def environment(_: Settings, __: Registry) -> Facts:
     names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     yield "device", ", ".join(names) if names else "cpu only, torch sees no GPU"
     yield "threads", torch.get_num_threads()
-    yield "random crops", _scaling()
+    yield "compiled loops", _compiled_loops()
 
 
-def _scaling() -> str:
-    from harness.data.resampling import fast_scale
+def _compiled_loops() -> str:
+    from harness.native import FOLDER, library
 
-    if fast_scale() is not None:
-        return "scaled by compiled code"
-    return "scaled by Pillow, half as fast: no C compiler was there when harness was installed"
+    names = sorted(source.stem for source in FOLDER.glob("*.c"))
+    missing = [name for name in names if library(name) is None]
+    if not missing:
+        return ", ".join(names)
+    reason = "no C compiler when harness was installed; slower, same numbers"
+    return f"{', '.join(missing)} missing ({reason})"
 
 
 def effective_settings(settings: Settings, _: Registry) -> Facts:

@@ -1,8 +1,8 @@
 """A box of an image, scaled to a square and perhaps mirrored: Pillow's bytes, faster.
 
-Pillow's sums are whole numbers, so `resampling.c` has the same ones. It is compiled where the
-package is built; without a compiler there, or should this Pillow scale in another way, there is no
-fast path and callers use Pillow. Pixels are the same either way.
+Pillow's sums are whole numbers, so `native/resampling.c` has the same ones. Where it could not be
+compiled, or should this Pillow scale in another way, there is no fast path and callers use Pillow.
+Pixels are the same either way.
 
 Shapes: C channels, H height, W width, S side.
 """
@@ -12,7 +12,6 @@ from __future__ import annotations
 import ctypes
 import logging
 from functools import cache
-from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -20,9 +19,10 @@ import PIL
 from numpy.typing import NDArray
 from PIL import Image
 
+from harness.native import library
+
 logger = logging.getLogger(__name__)
 
-LIBRARY = Path(__file__).with_name("libresampling.so")
 FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 TALL_FIRST = int(PIL.__version__.split(".")[0]) >= 13  # noqa: PLR2004 - Pillow 13.0
 """Whether this Pillow scales the height first where that is less work; it rounds in between."""
@@ -41,11 +41,10 @@ class Scale(Protocol):
 @cache
 def fast_scale() -> Scale | None:
     """Return the compiled function; None where it is missing or does not give Pillow's bytes."""
-    try:
-        scale = _scale_of(ctypes.CDLL(str(LIBRARY)))
-    except (OSError, AttributeError) as error:
-        logger.info("no compiled resampling: %s", error)
+    compiled = library("resampling")
+    if compiled is None:
         return None
+    scale = _scale_of(compiled)
     if not _equals_pillow(scale):
         logger.warning("Pillow %s scales otherwise than the compiled code", PIL.__version__)
         return None

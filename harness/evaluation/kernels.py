@@ -11,6 +11,8 @@ from jaxtyping import Bool, Float, Int, Shaped
 from numpy.typing import NDArray
 from torch import Tensor
 
+from harness.evaluation import scanning
+
 _WORD = 8  # flags that are read at once
 _SPARSE = 32  # flags for each one that is true, from which on reading words is quicker
 
@@ -20,6 +22,8 @@ def kth_largest_peak(scores: Float[Tensor, "b c"], k: int, group: int) -> Float[
 
     A peak is the largest of `group` scores that lie C / group columns apart; the group divides C.
     """
+    if scanning.scannable(scores):
+        return scanning.kth_largest_peak(scores, k, group)
     if scores.device.type != "cpu":
         return _peaks(scores, group).topk(k, sorted=False).values.amin(1)
     if scores.dtype != torch.bfloat16:
@@ -38,6 +42,23 @@ def _peaks(scores: Shaped[Tensor, "b c"], group: int) -> Shaped[Tensor, "b l"]:
 def _kth_largest(scores: Shaped[Tensor, "b c"], k: int) -> Shaped[Tensor, " b"]:
     place = scores.shape[1] - k
     return torch.from_numpy(np.partition(scores.numpy(), place, axis=1)[:, place].copy())
+
+
+def list_at_least(
+    scores: Float[Tensor, "b c"], level: Float[Tensor, " b"], *, most: float
+) -> tuple[Int[Tensor, " b"], Int[Tensor, " p"], Float[Tensor, " p"]] | None:
+    """Return how many scores of each row are at or above its level, their columns, and they.
+
+    None when there are more than `most`.
+    """
+    if scanning.scannable(scores):
+        return scanning.at_least(scores, level, most=most)
+    mask = at_least(scores, level)
+    if num_true(mask) > most:
+        return None
+    row, columns = places(mask)
+    found = scores.reshape(-1).index_select(0, row * scores.shape[1] + columns)
+    return torch.bincount(row, minlength=len(level)), columns, found
 
 
 def at_least(scores: Float[Tensor, "b c"], level: Float[Tensor, " b"]) -> Bool[Tensor, "b c"]:

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from harness.evaluation.kernels import at_least, kth_largest_peak, num_true, places
+from harness.evaluation.kernels import kth_largest_peak, list_at_least
 from harness.evaluation.pairs import Listed
 
 _WIDEST = 16  # columns of a group
@@ -60,13 +60,9 @@ class Sieve:
     def at_or_above(self, level: Float[Tensor, " b"], *, most: float) -> Listed | None:
         """Return the items of each query at or above its level, or None for more than `most`."""
         scores = self._rows()
-        mask = at_least(scores, level.clamp(min=torch.finfo(level.dtype).min))
-        if num_true(mask) > most:
-            return None
-        query, rows = places(mask)
-        counts = torch.bincount(query, minlength=len(level))
-        found = scores.view(-1).index_select(0, query * scores.shape[1] + rows)
-        return Listed(counts, rows, found)
+        lowest = torch.finfo(level.dtype).min
+        found = list_at_least(scores, level.clamp(min=lowest), most=most)
+        return None if found is None else Listed(*found)
 
     def _rows(self) -> Float[Tensor, "b c"]:
         return self.scores if self.place is None else self.scores.index_select(0, self.place)

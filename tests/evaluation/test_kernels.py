@@ -6,6 +6,8 @@ import torch
 from harness.evaluation import kernels
 from harness.evaluation.pairs import Listed, ordered
 
+pytestmark = pytest.mark.usefixtures("each_scan")
+
 
 @pytest.fixture
 def scores():
@@ -50,6 +52,66 @@ def test_both_zeros_are_at_least_zero(level):
     found = kernels.at_least(scores, torch.tensor([level], dtype=torch.bfloat16))
 
     assert found.tolist() == [[False, True, True, True, False]]
+
+
+def random_bits(rows: int, columns: int, seed: int) -> torch.Tensor:
+    """Any bfloat16 but NaN: both zeros, denormals, infinities and equal ones."""
+    generator = torch.Generator().manual_seed(seed)
+    bits = torch.randint(-(2**15), 2**15, (rows, columns), generator=generator).short()
+    bits[:, ::3] = bits[:, :1]
+    bits[:, 1::7] &= -(2**15)  # zeros
+    scores = bits.view(torch.bfloat16)
+    return scores.masked_fill(scores.isnan(), -torch.inf)
+
+
+@pytest.mark.parametrize("columns", [8, 40, 1048])
+@pytest.mark.parametrize("group", [1, 2, 4])
+@pytest.mark.parametrize("seed", range(5))
+def test_peaks_of_any_bits(columns, group, seed):
+    scores = random_bits(6, columns, seed)
+    peaks = scores.float().unflatten(1, (group, -1)).amax(1).sort(dim=1).values
+
+    for k in {1, 2, columns // group // 2, columns // group}:
+        assert torch.equal(kernels.kth_largest_peak(scores, k, group).float(), peaks[:, -k])
+
+
+@pytest.mark.parametrize("columns", [8, 40, 1048, 40_000])
+@pytest.mark.parametrize("seed", range(5))
+def test_lists_of_any_bits(columns, seed):
+    scores = random_bits(6, columns, seed)
+    level = scores[:, [0, 1, 4]].amin(1)
+    level[0], level[1], level[2] = 0.0, -torch.inf, torch.inf
+    mask = scores.float() >= level.float().unsqueeze(1)
+
+    found = kernels.list_at_least(scores, level, most=float(mask.sum()))
+
+    assert found is not None
+    counts, places, values = found
+    assert torch.equal(counts, mask.sum(1))
+    assert torch.equal(places, mask.nonzero()[:, 1])
+    assert torch.equal(values, scores[mask])
+    assert kernels.list_at_least(scores, level, most=float(mask.sum()) - 1) is None
+
+
+def test_lists_of_a_part_of_a_wider_block():
+    wide = random_bits(6, 80, 3)
+    scores, level = wide[:, 16:56], wide[:, 20]
+
+    counts, places, values = kernels.list_at_least(scores, level, most=torch.inf)
+
+    mask = scores.float() >= level.float().unsqueeze(1)
+    assert torch.equal(counts, mask.sum(1))
+    assert torch.equal(places, mask.nonzero()[:, 1])
+    assert torch.equal(values, scores[mask])
+
+
+def test_a_list_of_nothing():
+    scores = torch.full((3, 8), -1.0, dtype=torch.bfloat16)
+
+    counts, places, values = kernels.list_at_least(scores, torch.zeros(3).bfloat16(), most=0.0)
+
+    assert counts.tolist() == [0, 0, 0]
+    assert len(places) == len(values) == 0
 
 
 @pytest.mark.parametrize("columns", [39, 40])

@@ -16,6 +16,8 @@ from harness.evaluation.sieve import Sieve
 MEMORY = 2**26
 EVERYTHING = torch.inf
 
+pytestmark = pytest.mark.usefixtures("each_scan")
+
 
 def items_of(values, labels, first_id=0):
     ids = torch.arange(first_id, first_id + len(labels))

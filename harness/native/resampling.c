@@ -6,24 +6,18 @@ and each pass ends with rounding to a byte. Whole numbers leave no freedom: whoe
 weights gets the same bytes, in any order and with any instructions. What is faster here is the
 arithmetic (vectors of 32-bit lanes) and that box, passes, mirror and planes are one walk.
 
-Compiled where the package is built and there is a compiler; `resampling.py` calls it.
+Called by `harness/data/resampling.py`.
 */
 #include <math.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "processors.h" /* after glibc has said that it is there */
+
 #define BITS 22
 #define HALF (1 << (BITS - 1))
 #define LANES 4 /* of a pixel: three channels and one that nobody reads */
-
-/* A function for each width of the processor's vectors, chosen when the library is loaded. */
-#if defined(__x86_64__) && defined(__GLIBC__) && !defined(__clang__) && __GNUC__ >= 12
-#define FOR_EACH_PROCESSOR \
-  __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define FOR_EACH_PROCESSOR
-#endif
 
 typedef int32_t lanes __attribute__((vector_size(LANES * sizeof(int32_t))));
 
