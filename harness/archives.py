@@ -57,6 +57,7 @@ class _Member(NamedTuple):
     """A file of an archive, or a folder if it has no content."""
 
     name: str
+    size: int  # as announced
     content: IO[bytes] | None
 
 
@@ -115,6 +116,10 @@ def _write_members(
             path = _safe(archive, member.name)
             if path.parts[:1] == (name,):
                 room -= _write(archive, work / path, member.content, room)
+            else:
+                room -= member.size  # it is decompressed to get past it
+                if room < 0:
+                    raise _too_large(archive)
             if progress is not None:
                 progress(min(raw.tell(), length), length)
 
@@ -161,7 +166,7 @@ def _tar_members(archive: Path, raw: IO[bytes]) -> Iterator[_Member]:
             if not (member.isreg() or member.isdir()):
                 raise _dangerous(archive, f"{member.name!r} is a link or a device")
             content = tar.extractfile(member) if member.isreg() else None
-            yield _Member(member.name, content)
+            yield _Member(member.name, member.size, content)
 
 
 def _zip_members(archive: Path, raw: IO[bytes]) -> Iterator[_Member]:
@@ -171,10 +176,10 @@ def _zip_members(archive: Path, raw: IO[bytes]) -> Iterator[_Member]:
             if sort not in {0, stat.S_IFREG, stat.S_IFDIR}:
                 raise _dangerous(archive, f"{member.filename!r} is a link or a device")
             if member.is_dir():
-                yield _Member(member.filename, None)
+                yield _Member(member.filename, 0, None)
             else:
                 with file.open(member) as content:
-                    yield _Member(member.filename, content)
+                    yield _Member(member.filename, member.file_size, content)
 
 
 def _safe(archive: Path, name: str) -> PurePosixPath:
@@ -197,7 +202,7 @@ def _write(archive: Path, path: Path, content: IO[bytes] | None, room: int) -> i
             while data := _read(archive, content):
                 written += len(data)
                 if written > room:
-                    raise _dangerous(archive, "unpacked it is larger than allowed")
+                    raise _too_large(archive)
                 file.write(data)
     except FileExistsError:
         raise _dangerous(archive, f"{path.name!r} is in it twice") from None
@@ -217,6 +222,10 @@ def _damaged(archive: Path, error: Exception) -> HarnessError:
         f"{archive} is damaged, or no tar or zip file: {reason.rstrip(':')}",
         hint="delete it, then type the same again",
     )
+
+
+def _too_large(archive: Path) -> HarnessError:
+    return _dangerous(archive, "unpacked it is larger than allowed")
 
 
 def _dangerous(archive: Path, why: str) -> HarnessError:

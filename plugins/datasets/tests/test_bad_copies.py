@@ -241,7 +241,7 @@ def test_a_damaged_copy_of_cars_names_the_file(damage, tmp_path):
 def test_cars_without_their_annotations_can_be_fetched(tmp_path):
     remove("cars_annos.mat")(write_cars(tmp_path, classes=2, size=(20, 16)))
 
-    with pytest.raises(MissingDataError, match="cars_annos.mat is missing"):
+    with pytest.raises(MissingDataError, match=r"cars_annos.mat is missing"):
         load("cars196", tmp_path)
 
 
