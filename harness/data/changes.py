@@ -28,13 +28,13 @@ class FinishedRun(NamedTuple):
         dataset: Its card.
         params: Of the data set.
         rule: Of the split.
-        digest: In its row.
+        digests: In its rows: of each copy that it has been done with.
     """
 
     dataset: DatasetSpec
     params: Params
     rule: SplitRule
-    digest: str
+    digests: frozenset[str]
 
 
 def warn_of_changes(runs: Iterable[FinishedRun], root: Path) -> None:
@@ -54,12 +54,12 @@ def warn_of_changes(runs: Iterable[FinishedRun], root: Path) -> None:
         key = (name, run.params.model_dump_json(), run.rule.model_dump_json())
         if key not in here:
             here[key] = _digest_here(run, root)
-        changed[name] += here[key] not in {None, run.digest}
+        changed[name] += here[key] not in {None, *run.digests}
     for name, count in sorted(changed.items()):
         if count:
             logger.warning(
-                "data set %s in %s is not what %d of the finished runs were done with; the first "
-                "run of a key counts, so results of this data need another --store",
+                "data set %s in %s is not what %d of the finished runs were done with; "
+                "--existing always does them again, and results of both stay apart",
                 *(name, root, count),
             )
 

@@ -89,10 +89,10 @@ def _compare_data(skipped: Sequence[Run], store: Store, options: ExecutionOption
     warn_of_changes([_finished(run, digests[run.key]) for run in known], options.data_root)
 
 
-def _finished(run: Run, digest: str) -> FinishedRun:
+def _finished(run: Run, digests: frozenset[str]) -> FinishedRun:
     card = run.dataset.card
     assert isinstance(card, DatasetSpec), card
-    return FinishedRun(card, run.dataset.params, run.protocol.split, digest)
+    return FinishedRun(card, run.dataset.params, run.protocol.split, digests)
 
 
 def _skip_reason(run: Run, finished: frozenset[str], options: ExecutionOptions) -> str:

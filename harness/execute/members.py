@@ -22,9 +22,11 @@ _RUNS = """
     ) = 1
     ORDER BY ALL
 """
-# Attempts at one run have equal results, so any of them that kept its embeddings will do.
+# Attempts at one run with one copy of the data have equal results, so any of them will do that
+# kept its embeddings.
 _ATTEMPTS = """
-    SELECT run_key, attempt_id FROM attempts WHERE status = 'ok' ORDER BY ended_at, attempt_id
+    SELECT run_key, data_digest, attempt_id FROM attempts WHERE status = 'ok'
+    ORDER BY ended_at, attempt_id
 """
 
 
@@ -78,7 +80,7 @@ def candidates(store: Store, protocol: str | None = None) -> tuple[Candidate, ..
     return tuple(chosen)
 
 
-def _candidate(runs: Sequence[Sequence[Any]], kept: Mapping[str, str]) -> Candidate:
+def _candidate(runs: Sequence[Sequence[Any]], kept: Mapping[tuple[str, str], str]) -> Candidate:
     """Return what may be joined of some rows of `_RUNS` that differ in the last two columns."""
     protocol, protocol_digest, data_digest, dataset, method, seed, *_ = runs[0]
     return Candidate(
@@ -88,16 +90,18 @@ def _candidate(runs: Sequence[Sequence[Any]], kept: Mapping[str, str]) -> Candid
         dataset=dataset,
         method=method,
         seed=seed,
-        members=tuple(Member(fold, key, kept.get(key, "")) for *_, fold, key in runs),
+        members=tuple(
+            Member(fold, key, kept.get((key, data_digest), "")) for *_, fold, key in runs
+        ),
     )
 
 
-def _kept(store: Store) -> Mapping[str, str]:
-    """Return the first attempt with embeddings of each run that has one."""
+def _kept(store: Store) -> Mapping[tuple[str, str], str]:
+    """Return the first attempt with embeddings of each run and copy of the data."""
     there = kept_attempts(store)
-    found: dict[str, str] = {}
+    found: dict[tuple[str, str], str] = {}
     if there:
-        for run_key, attempt_id in query(store, _ATTEMPTS).rows:
+        for run_key, digest, attempt_id in query(store, _ATTEMPTS).rows:
             if attempt_id in there:
-                found.setdefault(str(run_key), str(attempt_id))
+                found.setdefault((str(run_key), str(digest)), str(attempt_id))
     return found

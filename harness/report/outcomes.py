@@ -18,13 +18,14 @@ from harness.errors import HarnessError, did_you_mean
 from harness.store.database import arrow, query
 from harness.store.writer import Store
 
-# Of each run its first success, or its last failure, with its values.
+# Of each run its first success with each copy of the data, or its last failure, with its values.
 _OUTCOMES = """
     WITH tried AS (
         SELECT *, coalesce({metric}, headline_metric) AS metric FROM attempts
+        WHERE status = 'ok' OR run_key NOT IN (SELECT run_key FROM attempts WHERE status = 'ok')
         QUALIFY row_number() OVER (
-            PARTITION BY run_key
-            ORDER BY status <> 'ok', if(status = 'ok', ended_at, NULL), ended_at DESC, attempt_id
+            PARTITION BY run_key, if(status = 'ok', data_digest, NULL)
+            ORDER BY if(status = 'ok', ended_at, NULL), ended_at DESC, attempt_id
         ) = 1
     ), found AS (
         SELECT attempt_id, name AS metric, any_value(version) AS metric_version,

@@ -10,11 +10,12 @@ ENSEMBLES = """
             ORDER BY computed_at DESC, ensemble_id DESC
         ) = 1
     ), members AS (
-        SELECT ensemble_id, metric, num_members, unnest(run_keys) AS run_key FROM joined
+        SELECT ensemble_id, metric, num_members, data_digest, unnest(run_keys) AS run_key
+        FROM joined
     ), single AS (
         SELECT ensemble_id, members.metric, any_value(version) AS metric_version,
             any_value(embedding_dim) AS embedding_dim, avg(value ORDER BY fold) AS value
-        FROM members JOIN runs USING (run_key) JOIN all_metrics AS found
+        FROM members JOIN runs USING (run_key, data_digest) JOIN all_metrics AS found
             ON found.attempt_id = runs.attempt_id AND found.name = members.metric
         WHERE part = 'test' AND selected AND value IS NOT NULL
         GROUP BY ensemble_id, members.metric, num_members HAVING count(*) = num_members

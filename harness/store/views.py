@@ -17,7 +17,8 @@ from harness.store.schema import TABLES, TIME
 HEADLINES = ("map_at_r", "r_precision", "precision_at_1")  # columns of `results`, rows or not
 
 VIEW_DOCS: Mapping[str, str] = {
-    "runs": "Runs that count: of each run key, the attempt that was first to end well.",
+    "runs": "Runs that count: of each run key and copy of the data, the attempt that was first to "
+    "end well.",
     "results": "`runs`, and a column for each metric of the selected epoch; rehearsals and runs "
     "that deviate from their protocol are in it, `WHERE leaderboard_eligible` leaves them out.",
     "leaderboard": "Mean of each metric over seeds, by protocol, data and method; folds of one "
@@ -64,12 +65,12 @@ _BUILT_ON: Mapping[str, tuple[str, ...]] = {
 
 _RUNS = """
     SELECT * FROM attempts WHERE status = 'ok'
-    QUALIFY row_number() OVER (PARTITION BY run_key ORDER BY ended_at, attempt_id) = 1
+    QUALIFY row_number() OVER (PARTITION BY run_key, data_digest ORDER BY ended_at, attempt_id) = 1
 """
 
 _FAILURES = """
-    SELECT attempts.*, runs.run_key IS NOT NULL AS recovered
-    FROM attempts LEFT JOIN runs USING (run_key) WHERE attempts.status <> 'ok'
+    SELECT *, run_key IN (SELECT run_key FROM runs) AS recovered
+    FROM attempts WHERE status <> 'ok'
 """
 
 _LEADERBOARD = """

@@ -207,12 +207,15 @@ def finished_keys(store: Store) -> frozenset[str]:
     return frozenset(str(key) for (key,) in query(store, "SELECT run_key FROM runs").rows)
 
 
-def finished_data(store: Store) -> dict[str, str]:
-    """Return the data digest of each run that ended well, by key."""
+def finished_data(store: Store) -> dict[str, frozenset[str]]:
+    """Return the data digests that each run has ended well with, by key."""
     from harness.store.database import query
 
     rows = query(store, "SELECT run_key, data_digest FROM runs WHERE data_digest IS NOT NULL").rows
-    return {str(key): str(digest) for key, digest in rows}
+    found: dict[str, set[str]] = {}
+    for key, digest in rows:
+        found.setdefault(str(key), set()).add(str(digest))
+    return {key: frozenset(digests) for key, digests in found.items()}
 
 
 def write_protocol(store: Store, digest: str, text: str) -> Path:

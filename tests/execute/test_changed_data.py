@@ -32,7 +32,20 @@ def test_a_skipped_run_of_other_images_is_warned_of(finished, execute, pictures,
     message = record.getMessage()
     assert message.startswith("data set folder in ")
     assert "is not what 1 of the finished runs were done with" in message
-    assert message.endswith("need another --store")
+    assert message.endswith("results of both stay apart")
+
+
+def test_a_run_that_was_done_with_both_copies_is_not_warned_of(
+    finished, execute, pictures, caplog
+):
+    toy_image(9, 9, size=(20, 20)).save(pictures / "test" / "class7" / "1.png")
+    assert execute(finished, existing="always").finished == 1
+    caplog.clear()
+
+    summary = execute(finished)
+
+    assert summary.cached == 1
+    assert not [one for one in caplog.records if one.levelname == "WARNING"]
 
 
 @pytest.mark.parametrize("what", ["equal", "touched", "gone"])

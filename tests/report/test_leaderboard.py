@@ -79,6 +79,26 @@ def test_other_digests_are_other_boards_newest_first(store: Store, field: str):
     assert [[row.mean for row in board.rows] for board in boards] == [[0.1], [0.9]]
 
 
+def test_one_run_with_two_copies_of_the_data_is_on_two_boards(store: Store):
+    """As when two people merge their stores."""
+    older, newer = "e" * 64, "f" * 64
+    for attempt, (digest, value) in enumerate([(older, 0.9), (newer, 0.1), (older, 0.5)], start=1):
+        run = toy_run(attempt, run_key="key", data_digest=digest)
+        write_attempt(store, run, metrics=[score(value)])
+    write_attempt(store, toy_run(4, run_key="key", status="failed", data_digest=None))
+
+    boards = leaderboard(store).boards
+    view = query(store, "SELECT data_digest, mean, num_seeds FROM leaderboard ORDER BY 1").rows
+
+    found = {board.group.data_digest: [row.mean for row in board.rows] for board in boards}
+    assert found == {older: [0.9], newer: [0.1]}  # of each copy, the first attempt
+    assert [row.num_failed for board in boards for row in board.rows] == [0, 0]
+    assert view == ((older, 0.9, 1), (newer, 0.1, 1))
+    assert query(store, "SELECT attempt_id, recovered FROM failures").rows == (
+        (toy_run(4).attempt_id, True),
+    )
+
+
 def test_failures_and_missing_runs_stand_beside_the_mean(store: Store):
     add_scores(store, "alpha", [[0.2, 0.4], [0.4, 0.6]], first=1)
     add_scores(store, "beta", [[0.6], [0.8]], first=10)
