@@ -78,7 +78,7 @@ def ordered(listed: Listed) -> Ordered:
     scores = _padded(listed.scores, place, -torch.inf, num_queries, longest)
     rows = _padded(listed.rows, place, 0.0, num_queries, longest)
     if scores.dtype == torch.float32:
-        return _unpacked(ascending(_packed(rows, scores)))
+        return unpacked(_packed(rows, scores))
     return _sorted(rows, scores)
 
 
@@ -109,7 +109,9 @@ def _packed(rows: Int[Tensor, "b m"], scores: Float[Tensor, "b m"]) -> Int[Tenso
     return (~_mirrored(scores.view(torch.int32)).long() << _LOW) | rows
 
 
-def _unpacked(keys: Int[Tensor, "b m"]) -> Ordered:
+def unpacked(keys: Int[Tensor, "b m"]) -> Ordered:
+    """Return scores and rows in the order of the integers that hold both."""
+    keys = ascending(keys)
     scores = _mirrored((~(keys >> _LOW)).int()).view(torch.float32)
     return Ordered(keys & ((1 << _LOW) - 1), scores)
 

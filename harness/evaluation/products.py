@@ -15,8 +15,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from harness.evaluation import scanning
 from harness.evaluation.kernels import grouped_order
-from harness.evaluation.pairs import Listed
+from harness.evaluation.pairs import Listed, Ordered, ordered, unpacked
 from harness.evaluation.parallel import blocks, in_parallel
 
 _CACHED = 1 << 17  # float64 numbers that fit into a processor's cache
@@ -79,6 +80,13 @@ class Product:
     def single(self, queries: Int[Tensor, " b"], listed: Listed) -> Float[Tensor, " p"]:
         """Return the scores of the pairs that some queries list, in an order that K decides."""
         return _sampled(self.factors.query[queries], self.factors.gallery, listed)
+
+    def ordered(self, queries: Int[Tensor, " b"], listed: Listed) -> Ordered:
+        """Return the pairs that some queries list, by these scores and then by row."""
+        query, gallery = self.factors.query[queries], self.factors.gallery
+        if query.dtype == torch.float32 and scanning.compiled_for(query.device):
+            return unpacked(scanning.packed(query, gallery, listed))
+        return ordered(listed._replace(scores=_sampled(query, gallery, listed)))
 
     def error(self, queries: Tensor | slice) -> Float[Tensor, " b"]:
         """Return the bounds of some queries."""

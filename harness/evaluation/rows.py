@@ -167,10 +167,10 @@ class _Attempt:
         self, queries: Int[Tensor, " b"], listed: Listed, error: Float[Tensor, " b"]
     ) -> Ordered:
         """Return candidates in exact order."""
-        if self.finer is not None:
-            listed = listed._replace(scores=self.finer.single(queries, listed))
-            error = self.finer.error(queries)
-        return settle(self.problem, self.scorer, queries, ordered(listed), error)
+        if self.finer is None:
+            return settle(self.problem, self.scorer, queries, ordered(listed), error)
+        found, error = self.finer.ordered(queries, listed), self.finer.error(queries)
+        return settle(self.problem, self.scorer, queries, found, error)
 
     def _scores(self, queries: Int[Tensor, " b"]) -> Float[Tensor, "b c"]:
         """Return fast scores, -inf for what is no candidate."""

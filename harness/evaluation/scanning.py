@@ -1,18 +1,24 @@
-"""Compiled scans of bfloat16 scores on a CPU; `kernels` does the same where they are missing.
+"""Compiled scans of scores and of lists on a CPU; where they are missing, torch does the same.
 
-Shapes: B rows, C columns, P pairs.
+Shapes: B rows, queries; C columns; P pairs; M places of a list; G gallery; K columns of factors.
 """
 
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Generator
+from contextlib import contextmanager
 from functools import cache
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from jaxtyping import BFloat16, Int
+from jaxtyping import BFloat16, Bool, Float32, Float64, Int, Int64
 from torch import Tensor
 
 from harness.native import library
+
+if TYPE_CHECKING:
+    from harness.evaluation.pairs import Listed, Ordered
 
 _POINTER, _LONG, _INT = ctypes.c_void_p, ctypes.c_long, ctypes.c_int
 _BLOCK = (_POINTER, _LONG, _INT, _LONG)  # scores, rows, columns, stride
@@ -29,17 +35,34 @@ def compiled() -> ctypes.CDLL | None:
     functions.count_at_least.argtypes = (*_BLOCK, _POINTER, _POINTER)
     functions.count_at_least.restype = _LONG
     functions.list_at_least.argtypes = (*_BLOCK, _POINTER, _POINTER, _POINTER)
+    lists = (_LONG, _LONG, *[_POINTER] * 4)  # queries, width, rows, scores, labels of both sides
+    functions.flag_doubtful.argtypes = (*lists, _POINTER, _LONG, _POINTER)
+    functions.sum_precision.argtypes = (*lists, _POINTER, _LONG, *[_POINTER] * 3)
+    functions.pack_listed.argtypes = (
+        *(_POINTER, _POINTER, _INT, _LONG, _LONG, _POINTER, _POINTER, _LONG, _POINTER),
+    )
     return functions
+
+
+class Labels(NamedTuple):
+    """Classes of some queries and of the whole gallery."""
+
+    query: Int64[Tensor, " b"]
+    gallery: Int64[Tensor, " g"]
+
+
+def compiled_for(device: torch.device) -> bool:
+    """Return whether there are compiled functions for what lies on a device."""
+    return device.type == "cpu" and compiled() is not None
 
 
 def scannable(scores: Tensor) -> bool:
     """Return whether the compiled functions take a block of scores."""
     return (
         scores.dtype == torch.bfloat16
-        and scores.device.type == "cpu"
         and scores.stride(1) == 1
         and scores.shape[1] % _WORD == 0
-        and compiled() is not None
+        and compiled_for(scores.device)
     )
 
 
@@ -69,6 +92,59 @@ def at_least(
     places = columns.data_ptr(), values.data_ptr()
     _check(_functions().list_at_least(*_block(scores), level.data_ptr(), *places))
     return counts, columns[:total], values[:total]
+
+
+def packed(
+    query: Float32[Tensor, "b k"], gallery: Float32[Tensor, "c k"], listed: Listed
+) -> Int64[Tensor, "b m"]:
+    """Return scores and rows of listed pairs as the keys of `pairs.ordered`."""
+    longest = max(1, int(listed.counts.max())) if len(listed.counts) else 1
+    keys = torch.empty(len(query), longest, dtype=torch.long)
+    query, gallery = query.contiguous(), gallery.contiguous()
+    counts, rows = listed.counts.contiguous(), listed.rows.contiguous()
+    status = _functions().pack_listed(
+        *(query.data_ptr(), gallery.data_ptr(), query.shape[1], len(query), len(gallery)),
+        *(counts.data_ptr(), rows.data_ptr(), longest, keys.data_ptr()),
+    )
+    _check(status)
+    return keys
+
+
+def doubtful(
+    found: Ordered, labels: Labels, error: Float64[Tensor, " b"], neighbors: int
+) -> Bool[Tensor, "b m"]:
+    """Return which places exact scores have to order; see `settling.settle`."""
+    flags = torch.empty(found.rows.shape, dtype=torch.bool)
+    with _lists(found, labels) as lists:
+        error = error.contiguous()
+        _functions().flag_doubtful(*lists, error.data_ptr(), neighbors, flags.data_ptr())
+    return flags
+
+
+def precision(
+    nearest: Ordered, labels: Labels, relevant: Int64[Tensor, " b"], cutoff: int
+) -> tuple[Int64[Tensor, " b"], Int64[Tensor, " b"], tuple[Float64[Tensor, " b"], ...]]:
+    """Return rank of the first hit (0 without any), hits among the first R, and precision sums.
+
+    The sums are over the hits among the first R, R + 1 and `cutoff`.
+    """
+    relevant = relevant.contiguous()
+    first, hits = torch.empty_like(relevant), torch.empty_like(relevant)
+    sums = torch.empty(3, len(relevant), dtype=torch.float64)
+    with _lists(nearest, labels) as lists:
+        _functions().sum_precision(
+            *(*lists, relevant.data_ptr(), cutoff),
+            *(first.data_ptr(), hits.data_ptr(), sums.data_ptr()),
+        )
+    return first, hits, tuple(sums)
+
+
+@contextmanager
+def _lists(found: Ordered, labels: Labels) -> Generator[tuple[int, ...]]:
+    """Yield what C knows as lists, and keep alive what it points to."""
+    parts = [found.rows, found.scores.double(), labels.query, labels.gallery]
+    parts = [part.contiguous() for part in parts]
+    yield (*found.rows.shape, *(part.data_ptr() for part in parts))
 
 
 def _functions() -> ctypes.CDLL:

@@ -19,7 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from harness.contracts import Distance
-from harness.evaluation.pairs import Listed
+from harness.evaluation.pairs import Listed, Ordered, ordered
 from harness.evaluation.products import FORMULAS, PADDING, ProductScorer
 
 QUICK, COARSE, FINE = torch.bfloat16, torch.float32, torch.float64
@@ -35,6 +35,10 @@ class FastScores(Protocol):
 
     def single(self, queries: Tensor, listed: Listed) -> Float[Tensor, " p"]:
         """Return the scores of the pairs that some queries list."""
+        ...
+
+    def ordered(self, queries: Tensor, listed: Listed) -> Ordered:
+        """Return the pairs that some queries list, by these scores and then by row."""
         ...
 
     def error(self, queries: Tensor | slice) -> Float[Tensor, " b"]:
@@ -81,6 +85,10 @@ class OwnScorer:
     def single(self, queries: Tensor, listed: Listed) -> Float[Tensor, " p"]:  # noqa: ARG002 - nothing to compute
         """Return the scores as they are."""
         return listed.scores
+
+    def ordered(self, queries: Tensor, listed: Listed) -> Ordered:  # noqa: ARG002 - nothing to compute
+        """Return them in the order of the scores they have."""
+        return ordered(listed)
 
     def error(self, queries: Tensor | slice) -> Float[Tensor, " b"]:
         """Return zero: nothing more exact is known than the function itself."""

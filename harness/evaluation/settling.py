@@ -11,9 +11,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from harness.evaluation import scanning
 from harness.evaluation.kernels import places
 from harness.evaluation.pairs import Listed, Ordered, ordered
 from harness.evaluation.problem import Facts, Problem
+from harness.evaluation.scanning import Labels
 from harness.evaluation.scores import Scorer
 
 
@@ -30,18 +32,11 @@ def settle(
     leaves. A run matters if it has both hits and misses, or a neighbour that is kept. The scores
     of kept neighbours are exact afterwards.
     """
-    scores = found.scores.double()
-    close = scores[:, :-1] - scores[:, 1:] <= 2 * error.unsqueeze(1)
-    run = torch.nn.functional.pad((~close).cumsum(1), (1, 0))
-    hits = hits_of(problem, queries, found)
-    decides = close & (hits[:, :-1] ^ hits[:, 1:])
-    decides[:, : problem.neighbors] |= close[:, : problem.neighbors]
-    doubtful = _runs_with(decides, run)
-    doubtful[:, : problem.neighbors] |= scores[:, : problem.neighbors] > -torch.inf
-    query, place = places(doubtful)
-    place += query * scores.shape[1]
-    counts = torch.bincount(query, minlength=len(scores))
-    rows, scores = found.rows.reshape(-1).clone(), scores.reshape(-1)
+    found = found._replace(scores=found.scores.double())
+    query, place = places(_doubtful(problem, queries, found, error))
+    place += query * found.scores.shape[1]
+    counts = torch.bincount(query, minlength=len(queries))
+    rows, scores = found.rows.reshape(-1).clone(), found.scores.reshape(-1)
     listed = Listed(counts, rows.index_select(0, place), scores.index_select(0, place))
     exact = ordered(listed._replace(scores=scorer.exact(queries, listed)))
     inside = places(exact.scores > -torch.inf)
@@ -49,6 +44,23 @@ def settle(
     rows.scatter_(0, place, exact.rows[inside])
     scores.scatter_(0, place, exact.scores[inside])
     return Ordered(rows.view_as(found.rows), scores.view_as(found.scores))
+
+
+def _doubtful(
+    problem: Problem, queries: Int[Tensor, " b"], found: Ordered, error: Float[Tensor, " b"]
+) -> Bool[Tensor, "b m"]:
+    """Return what is in a run that matters, and all neighbours that are kept."""
+    if scanning.compiled_for(found.scores.device):
+        return scanning.doubtful(found, _labels(problem, queries), error, problem.neighbors)
+    scores = found.scores
+    close = scores[:, :-1] - scores[:, 1:] <= 2 * error.unsqueeze(1)
+    run = torch.nn.functional.pad((~close).cumsum(1), (1, 0))
+    hits = hits_of(problem, queries, found)
+    decides = close & (hits[:, :-1] ^ hits[:, 1:])
+    decides[:, : problem.neighbors] |= close[:, : problem.neighbors]
+    doubtful = _runs_with(decides, run)
+    doubtful[:, : problem.neighbors] |= scores[:, : problem.neighbors] > -torch.inf
+    return doubtful
 
 
 def _runs_with(marked: Bool[Tensor, "b l"], run: Int[Tensor, "b m"]) -> Bool[Tensor, "b m"]:
@@ -81,26 +93,32 @@ def facts_of(
         nearest: Their nearest items, as deep as `problem.depth(queries)`.
         first_beyond: First hit ranks, of which only those without a hit in `nearest` are used.
     """
-    hits = hits_of(problem, queries, nearest)
-    first = torch.where(hits.any(1), hits.int().argmax(1) + 1, 0)
+    first, hits_at_r, sums = _precision(problem, queries, nearest)
     if first_beyond is not None:
         first = torch.where(first > 0, first, first_beyond)
     # Copies: a view would keep the whole lists alive, Q x R numbers in the end.
     kept = (part.clone() for part in nearest.first(problem.neighbors))
-    return Facts(queries, first, *_precision(problem, queries, hits), *kept)
+    return Facts(queries, first, hits_at_r, sums, *kept)
 
 
 def _precision(
-    problem: Problem, queries: Int[Tensor, " b"], hits: Bool[Tensor, "b m"]
-) -> tuple[Int[Tensor, " b"], tuple[Float[Tensor, " b"], ...]]:
-    """Return hits among the first R, and precision summed over the hits, to each depth.
+    problem: Problem, queries: Int[Tensor, " b"], nearest: Ordered
+) -> tuple[Int[Tensor, " b"], Int[Tensor, " b"], tuple[Float[Tensor, " b"], ...]]:
+    """Return rank of the first hit, hits among the first R, and precision summed to each depth.
 
     The sums run over the hits of one query in order of rank and on the CPU, so that no bit
     depends on the block.
     """
+    relevant = problem.num_relevant[queries]
+    if scanning.compiled_for(nearest.scores.device):
+        labels = _labels(problem, queries)
+        first, hits_at_r, sums = scanning.precision(nearest, labels, relevant, problem.cutoff or 0)
+        return first, hits_at_r, sums if problem.cutoff is not None else sums[:2]
+    hits = hits_of(problem, queries, nearest)
+    first = torch.where(hits.any(1), hits.int().argmax(1) + 1, 0)
     query, place = (index.cpu() for index in places(hits))
     num_queries = len(hits)
-    limit = problem.num_relevant[queries].cpu()[query]
+    limit = relevant.cpu()[query]
     ends = torch.bincount(query, minlength=num_queries).cumsum(0)
     starts = torch.nn.functional.pad(ends[:-1], (1, 0))
     hit_number = torch.arange(len(query)) - starts[query] + 1
@@ -113,4 +131,9 @@ def _precision(
     sums = [summed(place < limit), summed(place <= limit)]
     if problem.cutoff is not None:
         sums.append(summed(place < problem.cutoff))
-    return torch.bincount(query[place < limit], minlength=num_queries), tuple(sums)
+    hits_at_r = torch.bincount(query[place < limit], minlength=num_queries)
+    return first, hits_at_r, tuple(sums)
+
+
+def _labels(problem: Problem, queries: Int[Tensor, " b"]) -> Labels:
+    return Labels(problem.query.labels[queries], problem.gallery.labels)
