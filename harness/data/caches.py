@@ -17,6 +17,7 @@ from PIL import features
 from harness.contracts import SampleTable
 from harness.data.cache import INDEX, MEMORY, PIXELS, RECORD, CachePlace, PixelCache
 from harness.data.transforms import Pipeline
+from harness.errors import HarnessError
 
 logger = logging.getLogger(__name__)
 
@@ -148,6 +149,9 @@ def clear_caches(
         only_stale: Leave those that are still read.
 
     A run that uses one goes on: its files vanish when the last process closes them.
+
+    Raises:
+        HarnessError: A file cannot be deleted.
     """
     gone = [
         one
@@ -155,5 +159,11 @@ def clear_caches(
         if dataset in {None, one.dataset} and (one.stale or not only_stale)
     ]
     for one in gone:
-        shutil.rmtree(folder / one.name, ignore_errors=True)
+        try:
+            shutil.rmtree(folder / one.name)
+        except FileNotFoundError:  # by somebody else at this moment
+            continue
+        except OSError as error:
+            reason = error.strerror or error
+            raise HarnessError(f"cannot delete cache {folder / one.name}: {reason}") from error
     return gone

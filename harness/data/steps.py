@@ -10,7 +10,7 @@ Every step is two functions: `draw` turns a random stream and an image size into
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 from typing import Any, NamedTuple, Protocol
 
@@ -66,7 +66,7 @@ class Resize:
 
     side: int
     interpolation: str = "bilinear"
-    draws: bool = False
+    draws: bool = field(default=False, init=False, repr=False)
 
     def draw(self, _rng: Random, _size: Size) -> None:
         """Draw nothing."""
@@ -86,7 +86,7 @@ class CenterCrop:
     """Cut the central square; a smaller image gets black borders."""
 
     side: int
-    draws: bool = False
+    draws: bool = field(default=False, init=False, repr=False)
 
     def draw(self, _rng: Random, _size: Size) -> None:
         """Draw nothing."""
@@ -110,7 +110,7 @@ class RandomCrop:
 
     side: int
     padding: int = 0
-    draws: bool = True
+    draws: bool = field(default=True, init=False, repr=False)
 
     def draw(self, rng: Random, size: Size) -> Box:
         """Choose the place.
@@ -147,7 +147,7 @@ class RandomResizedCrop:
     scale: tuple[float, float]
     ratio: tuple[float, float]
     interpolation: str = "bilinear"
-    draws: bool = True
+    draws: bool = field(default=True, init=False, repr=False)
 
     def draw(self, rng: Random, size: Size) -> Box:
         """Choose the box."""
@@ -184,7 +184,7 @@ class HorizontalFlip:
     """Mirror left and right with probability `p`."""
 
     p: float
-    draws: bool = True
+    draws: bool = field(default=True, init=False, repr=False)
 
     def draw(self, rng: Random, _size: Size) -> bool:
         """Choose whether to mirror."""
@@ -211,7 +211,7 @@ class RandomAffine:
     degrees: float
     translate: float
     scale: tuple[float, float]
-    draws: bool = True
+    draws: bool = field(default=True, init=False, repr=False)
 
     def draw(self, rng: Random, size: Size) -> Affine:
         """Choose angle, shift and scale, each uniform in its bounds."""

@@ -286,6 +286,18 @@ def test_what_changes_pixels_changes_the_name(tmp_path):
     assert len(others - {name}) == 4
 
 
+def test_a_cache_that_cannot_be_deleted_is_named(tmp_path, place, monkeypatch):
+    prepared(photos(tmp_path / "photos", 2), place)[0]
+
+    def denied(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr("harness.data.caches.shutil.rmtree", denied)
+
+    with pytest.raises(HarnessError, match="cannot delete cache .*: Permission denied"):
+        clear_caches(place.folder)
+
+
 def test_status_counts_and_clear_removes_one_data_set(tmp_path, place):
     table = photos(tmp_path / "photos", 3)
     other = replace(table, name="others")
