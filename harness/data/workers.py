@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import gc
+import sys
 from collections.abc import Iterable, Iterator
 
 import torch
@@ -10,6 +12,10 @@ from torch.utils.data import DataLoader
 
 from harness.data.reading import BatchReader, ByteBatch, Request
 from harness.errors import HarnessError
+
+# A forked worker is there at once and shares the table and what is known of the cache; any other
+# imports torch first. Newer Pythons no longer fork unless they are told to.
+START = "fork" if sys.platform == "linux" else None
 
 
 class RequestStream:
@@ -48,6 +54,7 @@ class WorkerPool:
             persistent_workers=True,
             collate_fn=_unchanged,
             worker_init_fn=_start,
+            multiprocessing_context=START,
             pin_memory=self._pin,
             # The loader draws a seed for its workers, which must not come from the global stream.
             generator=torch.Generator().manual_seed(0),
@@ -82,11 +89,16 @@ class WorkerPool:
 
 
 def _start(_worker: int) -> None:
-    """Exempt what the main process made from garbage collection, which would write to it all.
+    """Have no copy of what the main process made.
 
-    Memory is shared with the main process until somebody writes; 100 MiB a worker stay so.
+    Memory is shared until either writes to it. Garbage collection would write to every object;
+    and what the main process has free it will write to, leaving hundreds of MiB to the worker.
     """
     gc.freeze()
+    if START == "fork":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it
+        if trim is not None:
+            trim(0)
 
 
 def _unchanged(batch: object) -> object:

@@ -294,7 +294,7 @@ def test_a_cache_that_cannot_be_deleted_is_named(tmp_path, place, monkeypatch):
 
     monkeypatch.setattr("harness.data.caches.shutil.rmtree", denied)
 
-    with pytest.raises(HarnessError, match="cannot delete cache .*: Permission denied"):
+    with pytest.raises(HarnessError, match=r"cannot delete cache .*: Permission denied"):
         clear_caches(place.folder)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from multiprocessing import active_children
@@ -155,6 +156,32 @@ def test_evaluation_workers_wait_for_the_next_evaluation(in_memory):
 
     assert len(first) == 1
     assert set(active_children()) - before == first
+
+
+def private_bytes(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) * 1024
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="workers fork on Linux only")
+def test_a_worker_holds_no_copy_of_what_the_main_process_has_free(in_memory):
+    def fill() -> list[np.ndarray]:
+        return [np.ones(2**21) for _ in range(20)]  # 16 MiB each
+
+    np.empty(3 * 2**20)  # freed: from now on, glibc takes as much from its heap
+    blocks = fill()
+    last = blocks.pop()  # keeps what lies below it in the heap
+    del blocks
+    before = set(active_children())
+    loaders = loaders_of(in_memory, workers=1)
+    batches = loaders.train(0)
+    next(batches)
+
+    blocks = fill()
+
+    (worker,) = set(active_children()) - before
+    assert private_bytes(worker.pid) < 100 * 2**20
+    del blocks, last
 
 
 def test_workers_hand_over_bytes(in_memory):
