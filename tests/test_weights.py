@@ -24,7 +24,7 @@ from harness.weights import (
 
 CONTENT = bytes(range(256)) * 20_000  # 5 MB, several pieces
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
-IMPATIENT = Patience(timeout=0.3, attempts=2, pause=0.01)
+IMPATIENT = Patience(timeout=20, attempts=2, pause=0.01)
 
 
 @pytest.fixture

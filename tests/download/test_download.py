@@ -19,7 +19,8 @@ CONTENT = bytes(range(256)) * 20_000  # 5 MB, several pieces
 MD5 = hashlib.md5(CONTENT, usedforsecurity=False).hexdigest()
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 SIGNED = Promise(size=len(CONTENT), md5=MD5, sha256=SHA256)
-IMPATIENT = Patience(timeout=0.3, attempts=2, pause=0.01)
+IMPATIENT = Patience(timeout=20, attempts=2, pause=0.01)  # machines that test may be busy
+WAITS_A_SECOND = Patience(timeout=1, attempts=2, pause=0.01)  # for a server that is silent
 HALF = len(CONTENT) // 2
 
 
@@ -108,7 +109,7 @@ def test_a_cut_connection_is_taken_up_where_it_ended(site: Site, tmp_path: Path)
 def test_a_silent_server_is_asked_again_and_nothing_that_came_is_lost(site: Site, tmp_path: Path):
     url = site.put("a.zip", CONTENT, Fault(stall_after=HALF + 7, times=1))
 
-    path = download([url], tmp_path / "a.zip", SIGNED, patience=IMPATIENT)
+    path = download([url], tmp_path / "a.zip", SIGNED, patience=WAITS_A_SECOND)
 
     assert path.read_bytes() == CONTENT
     assert ranges(site) == [None, f"bytes={HALF + 7}-"]
@@ -154,7 +155,7 @@ def test_a_file_that_changed_in_between_starts_anew(site: Site, tmp_path: Path):
         if received >= HALF:
             site.files["a.zip"] = newer
 
-    download([url], tmp_path / "a.zip", progress=replace, patience=IMPATIENT)
+    download([url], tmp_path / "a.zip", progress=replace, patience=WAITS_A_SECOND)
 
     assert (tmp_path / "a.zip").read_bytes() == newer
 
@@ -218,9 +219,10 @@ def test_a_file_that_is_not_given_is_one_message_and_nothing_stays(
     site: Site, tmp_path: Path, fault: Fault, promise: Promise, match: str
 ):
     url = site.put("a.zip", CONTENT, fault)
+    patience = IMPATIENT if fault.stall_after is None else WAITS_A_SECOND
 
     with pytest.raises(HarnessError, match=match) as caught:
-        download([url], tmp_path / "a.zip", promise, patience=IMPATIENT)
+        download([url], tmp_path / "a.zip", promise, patience=patience)
 
     assert caught.value.message.startswith(f"cannot download a.zip: {url}: ")
     assert names_in(tmp_path) == []
