@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -37,32 +38,32 @@ class CompiledLoops(BuildHookInterface[Any]):
 
 
 def compiled(source: Path, library: Path) -> bool:
-    """Compile a library and return whether there is one now; a failure is only reported."""
-    compiler = compiler_command()
-    if compiler is None:
-        report(source, "no C compiler")
-        return False
+    """Compile a library and return whether it is there; a failure is only reported."""
     temporary = library.with_suffix(f".{os.getpid()}.tmp")
-    command = [*compiler, *FLAGS, "-o", str(temporary), str(source), "-lm"]
     try:
+        command = [*compiler_command(), *FLAGS, "-o", str(temporary), str(source), "-lm"]
         subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603
         temporary.replace(library)  # processes that use the old one keep it
     except (OSError, subprocess.CalledProcessError) as error:
-        temporary.unlink(missing_ok=True)
-        library.unlink(missing_ok=True)  # of an older source
-        report(source, getattr(error, "stderr", None) or str(error))
+        for file in (temporary, library):  # the library is of an older source
+            with suppress(OSError):  # also a folder that cannot be written is no reason to fail
+                file.unlink(missing_ok=True)
+        reason = getattr(error, "stderr", None) or str(error)
+        # `pip install --verbose` and `uv sync --verbose` show it.
+        print(f"built without {source.name}: {reason.strip()}", file=sys.stderr)  # noqa: T201
         return False
     return True
 
 
-def compiler_command() -> list[str] | None:
-    """Return the C compiler to call: `CC`, or the first that is installed."""
+def compiler_command() -> list[str]:
+    """Return the C compiler to call: `CC`, or the first that is installed.
+
+    Raises:
+        FileNotFoundError: There is none.
+    """
     if os.environ.get("CC"):
         return os.environ["CC"].split()
-    found = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
-    return [found] if found else None
-
-
-def report(source: Path, reason: str) -> None:
-    """Say why there is no library; `pip install --verbose` shows it."""
-    print(f"built without {source.name}: {reason.strip()}", file=sys.stderr)  # noqa: T201
+    for name in ("cc", "gcc", "clang"):
+        if found := shutil.which(name):
+            return [found]
+    raise FileNotFoundError("no C compiler")

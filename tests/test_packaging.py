@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import tomllib
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from harness.native import FOLDER, library
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = sorted(path.parent for path in (ROOT / "plugins").glob("*/pyproject.toml"))
@@ -31,6 +35,28 @@ def test_every_plugin_folder_is_in_the_group_that_uv_run_installs(root):
 
     assert {re.split(r"[<>=~]", name)[0] for name in root["dependency-groups"]["plugins"]} == names
     assert "plugins" in root["tool"]["uv"]["default-groups"]
+
+
+def can_compile(folder: Path) -> bool:
+    (folder / "a.c").write_text(
+        "#include <math.h>\n#include <stdlib.h>\nint one(void) {return 1;}"
+    )
+    command = ["cc", "-std=c11", "-fPIC", "-shared", "-o", "a.so", "a.c", "-lm"]
+    with suppress(OSError):
+        done = subprocess.run(command, check=False, cwd=folder, capture_output=True)
+        return done.returncode == 0
+    return False
+
+
+def test_all_c_was_compiled_where_that_is_possible(tmp_path):
+    if not can_compile(tmp_path):
+        pytest.skip("no working C compiler")
+    names = [source.stem for source in FOLDER.glob("*.c")]
+
+    missing = [name for name in names if library(name) is None]
+
+    assert names
+    assert not missing, "see: uv sync --verbose --reinstall-package dml-harness"
 
 
 def test_every_plugin_is_resolved_from_the_workspace(root):

@@ -11,4 +11,4 @@ def each_scan(request, monkeypatch):
     if request.param == "numpy":
         monkeypatch.setattr(scanning, "compiled", lambda: None)
     elif scanning.compiled() is None:
-        pytest.skip("no C compiler, so the package was built without")
+        pytest.skip("no compiled loops here; see harness doctor")

@@ -13,7 +13,7 @@ from harness.evaluation.pairs import Listed, Ordered, ordered, unpacked
 from harness.evaluation.scanning import Labels
 
 pytestmark = pytest.mark.skipif(
-    scanning.compiled() is None, reason="no C compiler, so the package was built without"
+    scanning.compiled() is None, reason="no compiled loops here; see harness doctor"
 )
 GALLERY, QUERIES, WIDTH = 40, 5, 12
 
