@@ -18,7 +18,7 @@ from torch.utils.data import Dataset
 
 from harness.data.batch_scaling import Cuts, scale_boxes
 from harness.data.images import PreparedImages, about_image
-from harness.data.scaled_crop import Cut, stack_cuts
+from harness.data.scaled_crop import Cut, scales_in_batches, stack_cuts
 from harness.errors import HarnessError
 from harness.seeding import derive_seed
 
@@ -102,8 +102,8 @@ class BatchReader(Dataset["ByteBatch | HarnessError"]):
         """
         self._images = images
         self._seed = seed
-        pipeline = images.pipeline
-        self._scaled_later = pipeline.scaled_crop if scale_on_device else None
+        later = scale_on_device and scales_in_batches()
+        self._scaled_later = images.pipeline.scaled_crop if later else None
 
     def __getitem__(self, request: Request) -> ByteBatch | HarnessError:
         """Return the batch, or the error, which torch would wrap into a worker's traceback."""

@@ -19,11 +19,11 @@ import PIL
 from numpy.typing import NDArray
 from PIL import Image
 
+from harness.data.steps import FILTERS
 from harness.native import library
 
 logger = logging.getLogger(__name__)
 
-FILTERS = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 TALL_FIRST = int(PIL.__version__.split(".")[0]) >= 13  # noqa: PLR2004 - Pillow 13.0
 """Whether this Pillow scales the height first where that is less work; it rounds in between."""
 
@@ -45,10 +45,7 @@ def fast_scale() -> Scale | None:
     if compiled is None:
         return None
     scale = _scale_of(compiled)
-    if not _equals_pillow(scale):
-        logger.warning("Pillow %s scales otherwise than the compiled code", PIL.__version__)
-        return None
-    return scale
+    return scale if equals_pillow(scale) else None
 
 
 def height_first(width: int, height: int, side: int) -> bool:
@@ -100,10 +97,10 @@ def _scale_of(library: ctypes.CDLL) -> Scale:
 _PROBES = ((5, 9, 12), (40, 61, 12), (61, 23, 12), (90, 30, 24), (12, 60, 24), (33, 66, 33))
 
 
-def _equals_pillow(scale: Scale) -> bool:
-    """Return whether a function gives this Pillow's bytes for boxes of noise."""
+def equals_pillow(scale: Scale) -> bool:
+    """Return whether a function gives this Pillow's bytes for boxes of noise; warns if not."""
     noise = np.random.default_rng(0).integers(0, 256, (90, 66, 3), np.uint8)
-    return all(
+    equal = all(
         np.array_equal(
             scale(noise[:height, :width], side, interpolation, mirrored=True),
             pillow_scale(noise[:height, :width], side, interpolation, mirrored=True),
@@ -111,3 +108,6 @@ def _equals_pillow(scale: Scale) -> bool:
         for height, width, side in _PROBES
         for interpolation in FILTERS
     )
+    if not equal:
+        logger.warning("Pillow %s scales in a way of its own, so it scales all", PIL.__version__)
+    return equal

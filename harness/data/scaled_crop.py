@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from random import Random
 from typing import NamedTuple
 
@@ -15,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 
 from harness.data.batch_memory import empty_batch
-from harness.data.batch_scaling import Cuts
+from harness.data.batch_scaling import Cuts, scale_boxes
+from harness.data.resampling import equals_pillow
 from harness.data.steps import Box, HorizontalFlip, RandomResizedCrop, Step
 
 
@@ -74,3 +76,15 @@ def stack_cuts(cuts: Sequence[Cut]) -> Cuts:
         grey = cut.pixels.ndim == 2  # noqa: PLR2004
         np.copyto(place[:height, :width], cut.pixels[:, :, None] if grey else cut.pixels)
     return Cuts(pixels, boxes, torch.tensor([cut.mirrored for cut in cuts]))
+
+
+@cache
+def scales_in_batches() -> bool:
+    """Return whether `scale_boxes` gives the bytes of this Pillow."""
+
+    def scale(
+        pixels: NDArray[np.uint8], side: int, interpolation: str, *, mirrored: bool
+    ) -> NDArray[np.uint8]:
+        return scale_boxes(stack_cuts([Cut(pixels, mirrored)]), side, interpolation)[0].numpy()
+
+    return equals_pillow(scale)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from harness import protocol
-from harness.data import resampling
+from harness.data import resampling, scaled_crop
 from harness.data.batch_scaling import Cuts, scale_boxes
 from harness.data.scaled_crop import Cut, ScaledCrop, stack_cuts
 from harness.data.steps import HorizontalFlip, RandomCrop, RandomResizedCrop
@@ -168,7 +168,15 @@ def test_a_pillow_that_scales_otherwise_is_followed(monkeypatch, caplog):
     monkeypatch.setattr(resampling, "TALL_FIRST", not resampling.TALL_FIRST)
 
     assert resampling.fast_scale.__wrapped__() is None
-    assert "scales otherwise" in caplog.text
+    assert "in a way of its own" in caplog.text
+
+
+def test_a_pillow_that_scales_otherwise_is_followed_by_batches(monkeypatch):
+    assert scaled_crop.scales_in_batches.__wrapped__()
+
+    monkeypatch.setattr("harness.data.batch_scaling.height_first", lambda *_: False)
+
+    assert scaled_crop.scales_in_batches.__wrapped__() is not resampling.TALL_FIRST
 
 
 def test_without_the_library_there_is_no_fast_path(monkeypatch):
